@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the kernel program and the exporter share: the one truth about the layout of every record.
+ * exporter/capture/records.py says the same in Python, and a test compares the two.
+ *
+ * Every counter is in wire units: packets as they leave or reach the wire, bytes with the L2 header
+ * (no preamble, no frame check sequence).
+ */
+#ifndef AYAFLOW_FLOW_EVENTS_H
+#define AYAFLOW_FLOW_EVENTS_H
+
+#include <linux/types.h>
+
+#define RECORD_LAYOUT_VERSION 1
+
+enum flow_direction {
+	FLOW_INGRESS = 0,
+	FLOW_EGRESS = 1,
+};
+
+/*
+ * A slot of the flow table goes FREE -> CLAIM -> LIVE in the kernel and LIVE -> CLOSING -> FREE in
+ * the exporter. A connection that reuses the ports of an ended one makes its entry SUPERSEDED, which
+ * the exporter treats as CLOSING. The program adds to LIVE entries only.
+ */
+enum flow_state {
+	FLOW_FREE = 0,
+	FLOW_CLAIM = 1,
+	FLOW_LIVE = 2,
+	FLOW_CLOSING = 3,
+	FLOW_SUPERSEDED = 4,
+};
+
+enum flow_flag {
+	FLOW_OPENER = 1, /* this direction opened the connection */
+	FLOW_ENDED = 2, /* FIN or RST was seen */
+};
+
+/* Where the fields lie in flow_entry.head, as shifts of the 64-bit word. The state is the low byte. */
+enum flow_head_shift {
+	FLOW_HEAD_FLAGS = 8,
+	FLOW_HEAD_PROTOCOL = 16, /* IP protocol number */
+	FLOW_HEAD_FAMILY = 24, /* 4 bits: 4 or 6 */
+	FLOW_HEAD_DIRECTION = 28, /* 4 bits */
+	FLOW_HEAD_DEVICE = 32, /* 16 bits: device.slot */
+};
+
+#define FLOW_HEAD_STATE_MASK 0xffULL
+#define FLOW_HEAD_FLAGS_MASK 0xff00ULL
+
+/* Addresses and ports in network byte order. An IPv4 address is the first 4 bytes of its field. */
+struct flow_key {
+	__u64 source[2];
+	__u64 destination[2];
+	__u32 ports; /* source port first; 0 where the protocol has none, and in later fragments */
+	__u32 reserved;
+};
+
+/* One direction of one flow: one cache line. */
+struct flow_entry {
+	__u64 head;
+	struct flow_key key;
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* A flow is searched for, and put, only in one window of FLOW_PROBES slots of one bucket. */
+#define FLOW_BUCKET_SLOTS 64
+#define FLOW_PROBES 16
+
+struct flow_bucket {
+	struct flow_entry slots[FLOW_BUCKET_SLOTS];
+};
+
+enum link_type {
+	LINK_OTHER = 0, /* counted, not parsed */
+	LINK_ETHERNET = 1,
+	LINK_IP = 2, /* no L2 header: tun, wireguard, ppp, ipip */
+};
+
+/* Which slot of the totals a device has. The exporter writes it before it attaches the program. */
+struct device {
+	__u32 ifindex; /* 0: unused */
+	__u16 slot; /* 0 is for devices that are not in the table */
+	__u8 link_type;
+	__u8 reserved;
+};
+
+#define DEVICE_BUCKETS 1024
+#define DEVICE_PROBES 8
+
+struct device_table {
+	struct device buckets[DEVICE_BUCKETS];
+};
+
+/* One cell for each device slot, CPU and direction, at (slot * cpus + cpu) * 2 + direction. */
+struct device_totals {
+	__u64 packets;
+	__u64 bytes;
+	__u64 overflow_packets; /* of those: no room in the flow table */
+	__u64 overflow_bytes;
+	__u64 non_ip_packets; /* of those: no IP header that could be read */
+	__u64 non_ip_bytes;
+	__u64 events; /* flow events written to the ring */
+	__u64 dropped_events; /* flow events that found it full */
+};
+
+enum flow_event_type {
+	FLOW_EVENT_NEW = 1,
+	FLOW_EVENT_END = 2,
+};
+
+struct flow_event {
+	__u64 boot_ns; /* CLOCK_BOOTTIME */
+	__u32 type;
+	__u32 slot; /* index into the flow table */
+	struct flow_entry flow; /* as it was at boot_ns */
+};
+
+_Static_assert(sizeof(struct flow_entry) == 64, "one cache line");
+_Static_assert(sizeof(struct flow_bucket) == 4096, "a bucket never crosses a page");
+_Static_assert(sizeof(struct device) == 8, "a device is read at once");
+_Static_assert(sizeof(struct device_table) == 8192, "device table");
+_Static_assert(sizeof(struct device_totals) == 64, "one cache line");
+_Static_assert(sizeof(struct flow_event) == 80, "flow event");
+
+#endif

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Counts every packet that passes a device, twice: in the totals of the device, and in its flow. What
+ * finds no room in the flow table is counted as overflow, what is not IP as such, so that
+ *
+ *	totals = flows + overflow + non-IP
+ *
+ * always holds, to the byte. Both programs watch and never decide: they return TC_ACT_UNSPEC, and the
+ * next program in the chain sees the packet.
+ *
+ * The loader defines FLOW_SLOTS (a power of two, 64 at least) and its binary logarithm, DEVICE_SLOTS,
+ * CPUS, FLOW_EVENT_PAGES, PAGE_SIZE and the secret HASH_KEY_0 .. HASH_KEY_13.
+ */
+#include "flow_events.h"
+#include "parsing.h"
+
+#define TC_ACT_UNSPEC (-1)
+#define FLOW_EVENTS_PER_WAKEUP 128
+
+BPF_F_TABLE("array", __u32, struct device_table, devices, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", __u32, struct device_totals, totals, DEVICE_SLOTS *CPUS * 2, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", __u32, struct flow_bucket, flows, FLOW_SLOTS / FLOW_BUCKET_SLOTS,
+	    BPF_F_MMAPABLE);
+BPF_RINGBUF_OUTPUT(flow_events, FLOW_EVENT_PAGES);
+
+/* An update of this map returns only when every program that was running has ended: a grace period. */
+BPF_ARRAY(grace_inner, __u64, 1);
+BPF_ARRAY_OF_MAPS(grace, "grace_inner", 1);
+
+/* One packet, or the packets that a super-packet becomes on the wire. */
+struct wire_counts {
+	__u64 packets;
+	__u64 bytes;
+};
+
+static __always_inline __u64 half_product(__u64 word, __u32 key_a, __u32 key_b)
+{
+	return (__u64)(__u32)((__u32)word + key_a) * (__u32)((__u32)(word >> 32) + key_b);
+}
+
+/*
+ * The same for both directions of a connection: the endpoints are put in order first. NH, the
+ * universal hash of UMAC (RFC 4418, 5.2.2), under a secret key, then multiply-shift: nobody who does
+ * not know the key can choose flows that collide more often than by chance.
+ */
+static __always_inline __u32 hash_connection(const struct packet *packet, __u32 meta)
+{
+	__u64 source, destination, mask, low, high, sum;
+	__u16 source_port = packet->key.ports & 0xffff;
+	__u16 destination_port = packet->key.ports >> 16;
+
+	if (packet->family == 4) {
+		source = packet->key.source[0] << 16 | source_port;
+		destination = packet->key.destination[0] << 16 | destination_port;
+	} else {
+		source = half_product(packet->key.source[0], HASH_KEY_7, HASH_KEY_8) +
+			 half_product(packet->key.source[1], HASH_KEY_9, HASH_KEY_10) +
+			 (__u64)(source_port + HASH_KEY_11) * HASH_KEY_12;
+		destination = half_product(packet->key.destination[0], HASH_KEY_7, HASH_KEY_8) +
+			      half_product(packet->key.destination[1], HASH_KEY_9, HASH_KEY_10) +
+			      (__u64)(destination_port + HASH_KEY_11) * HASH_KEY_12;
+	}
+	mask = (__u64)((__s64)(source - destination) >> 63);
+	low = destination + ((source - destination) & mask);
+	high = source - ((source - destination) & mask);
+	sum = half_product(low, HASH_KEY_0, HASH_KEY_1) +
+	      half_product(high, HASH_KEY_2, HASH_KEY_3) +
+	      (__u64)(__u32)(meta + HASH_KEY_4) * HASH_KEY_5;
+	return sum * HASH_KEY_6 >> (65 - FLOW_SLOTS_LOG2);
+}
+
+static __always_inline struct device find_device(__u32 ifindex)
+{
+	struct device none = {.link_type = LINK_OTHER};
+	__u32 zero = 0;
+	struct device_table *table = devices.lookup(&zero);
+	int i;
+
+	if (!table)
+		return none;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < DEVICE_PROBES; i++) {
+		struct device *device = &table->buckets[(ifindex + i) & (DEVICE_BUCKETS - 1)];
+
+		if (device->ifindex == ifindex)
+			return *device;
+	}
+	return none;
+}
+
+static __always_inline struct wire_counts
+count_wire(struct __sk_buff *skb, const struct frame *frame, const struct packet *packet)
+{
+	struct wire_counts wire = {.packets = 1, .bytes = skb->len};
+	__u32 segments, headers_len = packet->headers_len, repeated;
+
+	if (skb->gso_size && packet->family) {
+		__u32 inner_len = tunnel_headers_len(frame, packet);
+
+		if (inner_len)
+			headers_len = inner_len;
+		segments = skb->gso_segs;
+		if (!segments && skb->len > headers_len)
+			segments = (skb->len - headers_len + skb->gso_size - 1) / skb->gso_size;
+		if (segments > 1) {
+			repeated = headers_len - packet->jumbo_len;
+			wire.packets = segments;
+			wire.bytes += (__u64)(segments - 1) * repeated - packet->jumbo_len;
+		}
+	}
+	if (skb->vlan_present)
+		wire.bytes += wire.packets * VLAN_TAG_LEN;
+	return wire;
+}
+
+static __always_inline void send_event(__u32 type, struct flow_entry *flow, __u32 slot,
+				       struct device_totals *cell)
+{
+	struct flow_event *event = flow_events.ringbuf_reserve(sizeof(*event));
+
+	if (!event) {
+		cell->dropped_events++;
+		return;
+	}
+	event->boot_ns = bpf_ktime_get_boot_ns();
+	event->type = type;
+	event->slot = slot;
+	event->flow = *flow;
+	/* The reader comes by itself a few times a second; it is woken only in a rush of events. */
+	if (++cell->events % FLOW_EVENTS_PER_WAKEUP)
+		flow_events.ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	else
+		flow_events.ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+}
+
+/*
+ * Finds the live entry of a key in the window that begins at *start*, and its place in the bucket.
+ * The verifier follows each value that a constant takes, so a place is never a constant: start + i.
+ */
+static __always_inline int find_flow(struct flow_bucket *bucket, __u32 start, __u64 head,
+				     struct flow_key key, __u32 *place)
+{
+	int i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < FLOW_PROBES; i++) {
+		__u32 at = (start + i) % FLOW_BUCKET_SLOTS;
+		struct flow_entry *flow = &bucket->slots[at];
+
+		if ((flow->head & ~FLOW_HEAD_FLAGS_MASK) == head &&
+		    flow->key.source[0] == key.source[0] &&
+		    flow->key.destination[0] == key.destination[0] &&
+		    flow->key.ports == key.ports && flow->key.source[1] == key.source[1] &&
+		    flow->key.destination[1] == key.destination[1]) {
+			*place = at;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static __always_inline int claim_slot(struct flow_bucket *bucket, __u32 start, __u32 *place)
+{
+	int i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < FLOW_PROBES; i++) {
+		__u32 at = (start + i) % FLOW_BUCKET_SLOTS;
+		struct flow_entry *flow = &bucket->slots[at];
+
+		if (flow->head == FLOW_FREE &&
+		    __sync_val_compare_and_swap(&flow->head, FLOW_FREE, FLOW_CLAIM) == FLOW_FREE) {
+			*place = at;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* Fails, and need not succeed, where another CPU was first or the exporter is closing the entry. */
+static __always_inline int replace_head(struct flow_entry *flow, __u64 old, __u64 new)
+{
+	return old != new &&__sync_val_compare_and_swap(&flow->head, old, new) == old;
+}
+
+static __always_inline void end_flow(struct flow_entry *flow, __u32 slot,
+				     struct device_totals *cell)
+{
+	__u64 head = flow->head;
+
+	if (replace_head(flow, head, head | FLOW_ENDED << FLOW_HEAD_FLAGS))
+		send_event(FLOW_EVENT_END, flow, slot, cell);
+}
+
+/* Adds to the flow's entry, which it makes where there is none yet. 0: there was no room. */
+static __always_inline int count_flow(const struct packet *packet, struct wire_counts wire,
+				      __u64 device_slot, const __u32 direction,
+				      struct device_totals *cell)
+{
+	__u64 head = FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
+		     (__u64)packet->family << FLOW_HEAD_FAMILY |
+		     (__u64)direction << FLOW_HEAD_DIRECTION | device_slot << FLOW_HEAD_DEVICE;
+	/* The two directions of a connection begin their search in neighbouring lines. */
+	__u32 start =
+		hash_connection(packet, packet->protocol | device_slot << 16) << 1 | direction;
+	__u32 bucket_index = start / FLOW_BUCKET_SLOTS;
+	struct flow_bucket *bucket = flows.lookup(&bucket_index);
+	__u8 tcp_flags = packet->tcp_flags;
+	struct flow_entry *flow;
+	__u32 place = 0, reverse_place = 0, slot;
+	int found, reverse_found;
+	struct flow_key reverse;
+
+	if (!bucket)
+		return 0;
+	found = find_flow(bucket, start, head, packet->key, &place);
+	if (found && tcp_flags & TCP_SYN) {
+		__u64 old;
+
+		flow = &bucket->slots[place];
+		old = flow->head;
+		if (old & FLOW_ENDED << FLOW_HEAD_FLAGS) { /* the ports are used again */
+			replace_head(flow, old, (old & ~FLOW_HEAD_STATE_MASK) | FLOW_SUPERSEDED);
+			found = 0;
+		}
+	}
+	if (found) {
+		flow = &bucket->slots[place];
+		__sync_fetch_and_add(&flow->packets, wire.packets);
+		__sync_fetch_and_add(&flow->bytes, wire.bytes);
+		if (!(tcp_flags & (TCP_FIN | TCP_RST)))
+			return 1;
+	} else {
+		if (!claim_slot(bucket, start, &place))
+			return 0;
+		flow = &bucket->slots[place];
+		flow->key = packet->key;
+		flow->packets = wire.packets;
+		flow->bytes = wire.bytes;
+	}
+
+	reverse.source[0] = packet->key.destination[0];
+	reverse.source[1] = packet->key.destination[1];
+	reverse.destination[0] = packet->key.source[0];
+	reverse.destination[1] = packet->key.source[1];
+	reverse.ports = packet->key.ports << 16 | packet->key.ports >> 16;
+	reverse_found = find_flow(bucket, start ^ 1, head ^ 1ULL << FLOW_HEAD_DIRECTION, reverse,
+				  &reverse_place);
+
+	slot = bucket_index * FLOW_BUCKET_SLOTS;
+	if (!found) {
+		int opener = tcp_flags & TCP_SYN ? !(tcp_flags & TCP_ACK) : !reverse_found;
+
+		if (opener)
+			head |= FLOW_OPENER << FLOW_HEAD_FLAGS;
+		__sync_lock_test_and_set(&flow->head, head);
+		send_event(FLOW_EVENT_NEW, flow, slot + place, cell);
+	}
+	if (tcp_flags & (TCP_FIN | TCP_RST))
+		end_flow(flow, slot + place, cell);
+	if (tcp_flags & TCP_RST && reverse_found)
+		end_flow(&bucket->slots[reverse_place], slot + reverse_place, cell);
+	return 1;
+}
+
+static __always_inline int monitor(struct __sk_buff *skb, const __u32 direction)
+{
+	struct frame frame = frame_of(skb);
+	struct device device = find_device(skb->ifindex);
+	__u32 index = (device.slot * CPUS + bpf_get_smp_processor_id()) * 2 + direction;
+	struct device_totals *cell = totals.lookup(&index);
+	struct packet packet = {};
+	struct wire_counts wire;
+	int is_ip;
+
+	if (!cell)
+		return TC_ACT_UNSPEC;
+	is_ip = parse_packet(&frame, device.link_type, &packet);
+	wire = count_wire(skb, &frame, &packet);
+	cell->packets += wire.packets;
+	cell->bytes += wire.bytes;
+	if (!is_ip) {
+		cell->non_ip_packets += wire.packets;
+		cell->non_ip_bytes += wire.bytes;
+	} else if (!count_flow(&packet, wire, device.slot, direction, cell)) {
+		cell->overflow_packets += wire.packets;
+		cell->overflow_bytes += wire.bytes;
+	}
+	return TC_ACT_UNSPEC;
+}
+
+int monitor_ingress(struct __sk_buff *skb)
+{
+	return monitor(skb, FLOW_INGRESS);
+}
+
+int monitor_egress(struct __sk_buff *skb)
+{
+	return monitor(skb, FLOW_EGRESS);
+}

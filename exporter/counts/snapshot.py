@@ -1,0 +1,81 @@
+"""What the outputs see: one immutable picture of every count, taken at one moment.
+
+Counts are in wire units: packets as they pass the wire, bytes with the L2 header. They are cumulative
+since `created_s` (seconds since the epoch) of their series, and never decrease.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DIRECTIONS = ("ingress", "egress")
+"""As seen from the interface; in the order of `enum flow_direction` in bpf/flow_events.h."""
+
+UNKNOWN = "unknown"
+"""The domain of what could not be attributed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Packets and bytes."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DomainCounts:
+    """One domain in one direction."""
+
+    direction: str
+    domain: str
+    packets: int
+    bytes: int
+    active_connections: int
+    created_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCounts:
+    """What the kernel program counted on one device in one direction, and what its driver did."""
+
+    device: str
+    direction: str
+    packets: int
+    bytes: int
+    overflow_packets: int
+    driver_packets: int
+    created_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Where the programs are, or should be."""
+
+    device: str
+    direction: str
+    mode: str
+    """`tcx`, `clsact`, or `none` where the device could not be attached."""
+    attached: bool
+    programs_before: int
+    """How many other programs see a packet before ours and could hide it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that /metrics and OTLP show. Pairs are (ingress, egress)."""
+
+    folded_at_s: float
+    """When the counts were read from the kernel, in seconds since the epoch."""
+    created_s: float
+    """When counting began, in seconds since the epoch."""
+    domains: tuple[DomainCounts, ...]
+    devices: tuple[DeviceCounts, ...]
+    attachments: tuple[Attachment, ...]
+    pending: tuple[Count, Count]
+    unaccounted: tuple[Count, Count]
+    dropped_events: int
+    flow_table_entries: int
+    flow_table_limit: int
+    kernel_memory_bytes: int
+    stacked_interfaces: int
