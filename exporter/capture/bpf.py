@@ -1,0 +1,152 @@
+"""The bpf(2) calls that the exporter makes itself, without bcc: by descriptor, a few dozen lines.
+
+Attribute layouts are those of `union bpf_attr` in include/uapi/linux/bpf.h. Every call raises OSError
+as the kernel answers; who calls it knows what to say of that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+from dataclasses import dataclass
+
+_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}.get(
+    platform.machine(), 321
+)
+
+MAP_CREATE = 0
+MAP_LOOKUP_ELEM = 1
+MAP_UPDATE_ELEM = 2
+PROG_TEST_RUN = 10
+OBJ_GET_INFO_BY_FD = 15
+PROG_QUERY = 16
+LINK_CREATE = 28
+
+MAP_TYPE_ARRAY = 2
+MAP_FLAG_MMAPABLE = 1 << 10
+
+TCX_INGRESS = 46
+TCX_EGRESS = 47
+BEFORE = 1 << 3
+"""With no relative program: first in the chain."""
+
+_QUERY_MAX = 64
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def bpf(command: int, attributes: bytes | ctypes.Array[ctypes.c_char]) -> int:
+    """Calls bpf(2) and returns its result; an array is written to by the kernel."""
+    buffer = (
+        ctypes.create_string_buffer(attributes, len(attributes))
+        if isinstance(attributes, bytes)
+        else attributes
+    )
+    result = int(_libc.syscall(_SYSCALL, command, buffer, ctypes.c_uint(len(buffer))))
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def _pointer(buffer: ctypes.Array[ctypes.c_char]) -> int:
+    return ctypes.addressof(buffer)
+
+
+def map_create_array(value_size: int, entries: int, flags: int = 0) -> int:
+    """A new array map's descriptor."""
+    return bpf(MAP_CREATE, struct.pack("=IIIII44x", MAP_TYPE_ARRAY, 4, value_size, entries, flags))
+
+
+def map_update(fd: int, key: bytes, value: bytes) -> None:
+    """Writes one element. On a map of maps the kernel returns only after an RCU grace period."""
+    keys = ctypes.create_string_buffer(key, len(key))
+    values = ctypes.create_string_buffer(value, len(value))
+    bpf(MAP_UPDATE_ELEM, struct.pack("=I4xQQQ", fd, _pointer(keys), _pointer(values), 0))
+
+
+def link_create_tcx(program_fd: int, ifindex: int, attach_type: int) -> int:
+    """Attaches a program first in a device's tcx chain; closing the descriptor detaches it."""
+    return bpf(
+        LINK_CREATE, struct.pack("=IIIIIIQ", program_fd, ifindex, attach_type, BEFORE, 0, 0, 0)
+    )
+
+
+def query_tcx(ifindex: int, attach_type: int) -> list[int]:
+    """The ids of the programs in a device's tcx chain, first to last."""
+    ids = ctypes.create_string_buffer(4 * _QUERY_MAX)
+    attributes = ctypes.create_string_buffer(
+        struct.pack("=IIIIQI4xQQQQ", ifindex, attach_type, 0, 0, _pointer(ids), _QUERY_MAX, 0, 0, 0, 0)
+    )
+    bpf(PROG_QUERY, attributes)
+    count = min(struct.unpack_from("=I", attributes, 24)[0], _QUERY_MAX)
+    return list(struct.unpack_from(f"={count}I", ids))
+
+
+def _object_info(fd: int, size: int) -> ctypes.Array[ctypes.c_char]:
+    info = ctypes.create_string_buffer(size)
+    bpf(OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", fd, size, _pointer(info)))
+    return info
+
+
+def program_id(fd: int) -> int:
+    """The kernel's id of a program."""
+    return int(struct.unpack_from("=II", _object_info(fd, 64))[1])
+
+
+@dataclass(frozen=True, slots=True)
+class MapInfo:
+    """Of `struct bpf_map_info`; sizes in bytes."""
+
+    type: int
+    id: int
+    key_size: int
+    value_size: int
+    entries: int
+    flags: int
+
+
+def map_info(fd: int) -> MapInfo:
+    """What kind of map a descriptor is, and its size."""
+    return MapInfo(*struct.unpack_from("=IIIIII", _object_info(fd, 64)))
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """What a program answered in a test run."""
+
+    returned: int
+    duration_ns: int
+    data: bytes
+
+
+def program_test_run(
+    fd: int, data: bytes, context: bytes = b"", repeat: int = 1, out_size: int = 0
+) -> TestRun:
+    """Runs a program over *data* (14 bytes at least), with *context* as its `struct __sk_buff`."""
+    source = ctypes.create_string_buffer(data, len(data))
+    out = ctypes.create_string_buffer(out_size or len(data) + 256)
+    given = ctypes.create_string_buffer(context, max(len(context), 1))
+    attributes = ctypes.create_string_buffer(
+        struct.pack(
+            "=IIIIQQIIIIQQ",
+            fd,
+            0,
+            len(data),
+            len(out),
+            _pointer(source),
+            _pointer(out),
+            repeat,
+            0,
+            len(context),
+            0,
+            _pointer(given) if context else 0,
+            0,
+        )
+    )
+    bpf(PROG_TEST_RUN, attributes)
+    returned, _, out_len = struct.unpack_from("=III", attributes, 4)
+    return TestRun(returned, struct.unpack_from("=I", attributes, 36)[0], out.raw[:out_len])

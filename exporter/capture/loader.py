@@ -1,0 +1,201 @@
+"""Compiles and loads the kernel program in a short-lived child, the only code that imports bcc.
+
+bcc brings LLVM with it, 61 MB of memory that the exporter itself then never pays for. The child hands
+the descriptors of programs and maps to its parent and ends. It needs no kernel headers: what bcc would
+include lies in bpf/shim.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import mmap
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from exporter.errors import ExporterError
+
+HASH_KEYS = 13
+_HASH_MULTIPLIER = 6
+"""The one key of 64 bits; it must be odd."""
+
+LOAD_TIMEOUT_S = 60.0
+
+_NO_BCC = (
+    "the Python module bcc is missing: install python3-bpfcc (Debian, Ubuntu) and use"
+    " /usr/bin/python3, or a virtual environment made from it with --system-site-packages"
+    " (the package named bcc on PyPI is something else)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderSettings:
+    """The sizes that are fixed when the program is compiled."""
+
+    flow_slots: int
+    """Of the flow table; a power of two, 64 at least."""
+    device_slots: int
+    cpus: int
+    """Possible CPUs: the highest number that a CPU can have, plus one."""
+    ring_bytes: int
+    """Of the ring of flow events; a power of two, a page at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Descriptors of the loaded programs and their maps, and who made them."""
+
+    ingress_fd: int
+    egress_fd: int
+    flows_fd: int
+    totals_fd: int
+    devices_fd: int
+    flow_events_fd: int
+    grace_fd: int
+    grace_inner_fd: int
+    bcc_version: str
+
+
+_DESCRIPTORS = [field.name for field in fields(Programs) if field.name.endswith("_fd")]
+
+
+def source_dir() -> Path:
+    """Where the kernel program's source is: beside the package, or where a wheel puts it.
+
+    Raises ExporterError where it is in neither place.
+    """
+    for base in (Path(__file__).resolve().parents[2], Path(sys.prefix) / "share/ayaflow-exporter"):
+        if (base / "bpf" / "flow_monitor.c").is_file():
+            return base / "bpf"
+    raise ExporterError("the kernel program's source, bpf/flow_monitor.c, is missing: reinstall")
+
+
+def _bcc_path() -> str:
+    """The folder that bcc is imported from."""
+    spec = importlib.util.find_spec("bcc")
+    if spec is None or not spec.submodule_search_locations:
+        raise ExporterError(_NO_BCC)
+    return str(Path(next(iter(spec.submodule_search_locations))).parent)
+
+
+class Loader:
+    """A child that is compiling; `result()` waits for it."""
+
+    def __init__(self, settings: LoaderSettings) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._log = os.memfd_create("bcc-log", os.MFD_CLOEXEC)
+        source = source_dir()
+        paths = [str(Path(__file__).resolve().parents[2]), _bcc_path()]
+        with theirs:
+            self._child = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    "-c",
+                    f"import sys; sys.path += {paths!r}\n"
+                    f"from exporter.capture.loader import child_main\n"
+                    f"child_main({theirs.fileno()}, {str(source)!r})",
+                    json.dumps(asdict(settings)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "BCC_KERNEL_SOURCE": str(source / "shim")},
+            )
+
+    def result(self) -> Programs:
+        """The loaded programs. Raises ExporterError with what to do where they can't be had."""
+        self._socket.settimeout(LOAD_TIMEOUT_S)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._socket, 65536, len(_DESCRIPTORS))
+        except TimeoutError:
+            self._child.kill()
+            raise ExporterError(
+                f"the kernel program was not compiled within {LOAD_TIMEOUT_S:.0f} s: is the machine"
+                " out of memory or CPU time?"
+            ) from None
+        finally:
+            self._socket.close()
+        self._child.wait()
+        answer = json.loads(message) if message else {}
+        if "error" in answer or len(descriptors) != len(_DESCRIPTORS):
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise ExporterError(answer.get("error") or self._last_words())
+        os.close(self._log)
+        named = dict(zip(_DESCRIPTORS, descriptors, strict=True))
+        return Programs(**named, bcc_version=answer["bcc_version"])
+
+    def _last_words(self) -> str:
+        lines = os.pread(self._log, 1 << 20, 0).decode(errors="replace").strip().splitlines()
+        os.close(self._log)
+        return f"the loader ended without an answer: {lines[-1] if lines else 'no output'}"
+
+
+def load_programs(settings: LoaderSettings) -> Programs:
+    """Compiles and loads, and waits for it."""
+    return Loader(settings).result()
+
+
+def compiler_flags(settings: LoaderSettings, source: Path) -> list[str]:
+    """What bcc is to define: the sizes, and the secret keys of the hash, new at each load."""
+    keys = [secrets.randbits(64 if n == _HASH_MULTIPLIER else 32) for n in range(HASH_KEYS)]
+    keys[_HASH_MULTIPLIER] |= 1
+    return [
+        f"-I{source}",
+        "-Werror=implicit-function-declaration",
+        f"-DFLOW_SLOTS={settings.flow_slots}",
+        f"-DFLOW_SLOTS_LOG2={settings.flow_slots.bit_length() - 1}",
+        f"-DDEVICE_SLOTS={settings.device_slots}",
+        f"-DCPUS={settings.cpus}",
+        f"-DPAGE_SIZE={mmap.PAGESIZE}",
+        f"-DFLOW_EVENT_PAGES={settings.ring_bytes // mmap.PAGESIZE}",
+        *(f"-DHASH_KEY_{n}={key}{'ULL' if key >> 32 else 'U'}" for n, key in enumerate(keys)),
+    ]
+
+
+def child_main(socket_fd: int, source: str) -> None:
+    """The child: its one answer is JSON, and the descriptors in the order of Programs."""
+    channel = socket.socket(fileno=socket_fd)
+    try:
+        answer, descriptors = _load(LoaderSettings(**json.loads(sys.argv[1])), Path(source))
+    except ExporterError as error:
+        channel.send(json.dumps({"error": str(error)}).encode())
+        return
+    socket.send_fds(channel, [json.dumps(answer).encode()], descriptors)
+
+
+def _load(settings: LoaderSettings, source: Path) -> tuple[dict[str, str], list[int]]:
+    try:
+        import bcc
+        from bcc import BPF
+    except ImportError as error:
+        raise ExporterError(f"{_NO_BCC} ({error})") from error
+    try:
+        program = BPF(
+            src_file=str(source / "flow_monitor.c"), cflags=compiler_flags(settings, source)
+        )
+        ingress = program.load_func("monitor_ingress", BPF.SCHED_CLS)
+        egress = program.load_func("monitor_egress", BPF.SCHED_CLS)
+    except Exception as error:  # bcc raises the bare Exception
+        raise ExporterError(_explain(str(error))) from error
+    maps = ("flows", "totals", "devices", "flow_events", "grace", "grace_inner")
+    descriptors = [ingress.fd, egress.fd, *(program[name].map_fd for name in maps)]
+    return {"bcc_version": str(bcc.__version__)}, descriptors
+
+
+def _explain(error: str) -> str:
+    """One sentence for what bcc said."""
+    if "not permitted" in error or "Permission denied" in error or "could not open bpf map" in error:
+        return (
+            f"the kernel refuses the program ({error}): it needs root, or CAP_BPF, CAP_NET_ADMIN and"
+            " CAP_PERFMON, and a sandbox that allows bpf(2); ayaflow-exporter check-system says which"
+        )
+    return f"the kernel program cannot be loaded ({error}); ayaflow-exporter check-system says why"
