@@ -1,0 +1,77 @@
+# Everything that this project does, in one word each: `make help`. Debian 12 or Ubuntu 22.04 and later.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# bcc comes from the distribution alone, so the environment is made from its interpreter.
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE := .cache
+SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
+SITE = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+PACKAGES := python3-bpfcc python3-venv
+TEST_PACKAGES := 'bpftool|linux-tools-generic' clang-format curl ethtool gcc iperf3 iproute2 libc6-dev \
+	procps tcpreplay tshark util-linux
+
+PORT ?= 10517
+ARGS ?=
+PYTEST_ARGS ?=
+
+.PHONY: help setup test-setup run test corpus bench check format clean
+
+help: ## These lines
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+setup: $(VENV)/.runtime ## Install what the exporter needs: BCC from the distribution, the rest into .venv
+	@# Modules without .pyc files cost 4 MB of memory and start-up time, and the exporter cannot write them.
+	@$(BIN)/python -m compileall -q exporter
+
+run: setup ## Count on the default interface, as root; PORT=10517, ARGS='--interface eth0'
+	@echo "metrics: http://localhost:$(PORT)/metrics (Ctrl-C ends it)"
+	@exec $(SUDO) $(BIN)/ayaflow-exporter run --web.listen-address :$(PORT) $(ARGS)
+
+test-setup: setup $(VENV)/.dev $(CACHE)/prometheus/usr/bin/promtool ## Install what tests and checks need
+	@scripts/apt-install $(TEST_PACKAGES)
+
+test: test-setup ## All tests, as root (they load the program and make network namespaces)
+	@$(SUDO) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+corpus: test-setup ## The long replay: one exporter for each capture
+	@$(SUDO) $(BIN)/python -m pytest -m corpus $(PYTEST_ARGS)
+
+bench: test-setup ## Figures: the kernel program's cost for a packet, the exporter's memory
+	@for bench in tests/bench/[a-z]*.py; do $(SUDO) $(BIN)/python "$$bench"; done
+
+check: test-setup ## Lint, format and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@clang-format --dry-run -Werror bpf/*.c bpf/*.h
+
+format: test-setup ## Put the format right
+	@$(BIN)/ruff check --fix --select I
+	@$(BIN)/ruff format
+	@clang-format -i bpf/*.c bpf/*.h
+
+clean: ## Remove everything that make made
+	@$(SUDO) rm -rf $(VENV) $(CACHE) .run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@$(SUDO) find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.runtime: setup.cfg pyproject.toml scripts/apt-install Makefile
+	@scripts/apt-install $(PACKAGES)
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv --system-site-packages $(VENV)
+	@$(BIN)/python -m pip install -q -e .
+	@$(BIN)/python -m compileall -q $(SITE) || true
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@$(BIN)/python -m pip install -q -e '.[dev]'
+	@$(BIN)/python -m compileall -q $(SITE) || true
+	@touch $@
+
+$(CACHE)/prometheus/usr/bin/promtool:
+	@scripts/fetch-prometheus $(CACHE)/prometheus
