@@ -1,0 +1,232 @@
+"""Interfaces as the kernel tells them over rtnetlink (rtnetlink(7)), and how to ask it to change them.
+
+Reading needs no capability. It is always about the network namespace that the process is in, which
+/sys/class/net is not. Raises OSError with the kernel's answer.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_RTM_GETLINK = 18
+_RTM_GETROUTE = 26
+
+_NLMSG_ERROR = 2
+_NLMSG_DONE = 3
+_NLM_F_REQUEST = 0x1
+_NLM_F_ACK = 0x4
+_NLM_F_DUMP = 0x300
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+
+_RTMGRP_LINK = 1
+_RECEIVE_BYTES = 1 << 16
+_EVENT_BUFFER_BYTES = 1 << 20
+"""Room for the events of some thousand interfaces that appear at once."""
+
+_IFLA_IFNAME = 3
+_IFLA_LINK = 5
+_IFLA_MASTER = 10
+_IFLA_LINKINFO = 18
+_IFLA_STATS64 = 23
+_IFLA_LINK_NETNSID = 37
+_IFLA_INFO_KIND = 1
+
+_RTA_DST = 1
+_RTA_OIF = 4
+_RTA_MULTIPATH = 9
+_RTN_UNICAST = 1
+
+_HEADER = struct.Struct("=IHHII")
+_IFINFO = struct.Struct("=BxHiII")
+_ATTRIBUTE = struct.Struct("=HH")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One interface."""
+
+    ifindex: int
+    name: str
+    hardware_type: int
+    """ARPHRD_*, of include/uapi/linux/if_arp.h."""
+    kind: str
+    """`veth`, `bridge`, `vlan`, ...; empty for hardware."""
+    master: int
+    """The ifindex of the bridge or bond that it is a port of, or 0."""
+    lower: int
+    """The ifindex of the interface that it is stacked on, or is the peer of, in this namespace, or 0."""
+    rx_packets: int
+    """As the driver counts."""
+    tx_packets: int
+
+
+class Netlink:
+    """One rtnetlink socket: asks and gets the answers of one request at a time."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        )
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def request(self, kind: int, body: bytes, flags: int = _NLM_F_ACK) -> list[tuple[int, bytes]]:
+        """Sends one message and returns what the kernel answers, as (type, body)."""
+        self._sequence += 1
+        self._socket.send(
+            _HEADER.pack(
+                _HEADER.size + len(body), kind, _NLM_F_REQUEST | flags, self._sequence, 0
+            )
+            + body
+        )
+        answers: list[tuple[int, bytes]] = []
+        while True:
+            for answer, sequence, payload in _messages(self._socket.recv(_RECEIVE_BYTES)):
+                if sequence != self._sequence:
+                    continue
+                if answer == _NLMSG_ERROR:
+                    error = -struct.unpack_from("=i", payload)[0]
+                    if error:
+                        raise OSError(error, os.strerror(error))
+                    return answers
+                if answer == _NLMSG_DONE:
+                    return answers
+                answers.append((answer, payload))
+                if flags & (_NLM_F_DUMP | _NLM_F_ACK) == 0:
+                    return answers
+
+    def dump(self, kind: int, body: bytes) -> list[bytes]:
+        """All objects of a kind."""
+        return [payload for _, payload in self.request(kind, body, _NLM_F_DUMP)]
+
+
+class LinkEvents:
+    """Interfaces as they appear, change and go. Give `fileno()` to epoll."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK,
+            socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+            socket.NETLINK_ROUTE,
+        )
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _EVENT_BUFFER_BYTES)
+        self._socket.bind((0, _RTMGRP_LINK))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def drain(self) -> bool:
+        """Throws away what is waiting, and says whether there was anything: then look anew.
+
+        What was lost in an overrun (ENOBUFS) counts as anything.
+        """
+        seen = False
+        while True:
+            try:
+                self._socket.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                return seen
+            except OSError:
+                pass
+            seen = True
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def links() -> list[Link]:
+    """All interfaces of this network namespace."""
+    netlink = Netlink()
+    try:
+        return [parse_link(payload) for payload in netlink.dump(_RTM_GETLINK, _IFINFO.pack(*[0] * 5))]
+    finally:
+        netlink.close()
+
+
+def default_route_interfaces() -> list[int]:
+    """The ifindex of every interface that a default route of the main table leaves by."""
+    netlink = Netlink()
+    found: list[int] = []
+    try:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for payload in netlink.dump(_RTM_GETROUTE, struct.pack("=BBBBBBBBI", family, *[0] * 8)):
+                found += [index for index in _default_route(payload) if index not in found]
+    finally:
+        netlink.close()
+    return found
+
+
+def _default_route(payload: bytes) -> list[int]:
+    _, destination_len, _, _, table, _, _, kind = struct.unpack_from("=8B", payload)
+    if destination_len or table != 254 or kind != _RTN_UNICAST:
+        return []
+    interfaces = []
+    for attribute, value in attributes(payload, 12):
+        if attribute == _RTA_OIF:
+            interfaces.append(struct.unpack("=i", value)[0])
+        elif attribute == _RTA_MULTIPATH:
+            while len(value) >= 8:
+                size, _, _, ifindex = struct.unpack_from("=HBBi", value)
+                interfaces.append(ifindex)
+                value = value[max(size, 8) :]
+    return interfaces
+
+
+def parse_link(payload: bytes) -> Link:
+    """A `struct ifinfomsg` with its attributes."""
+    _, hardware_type, ifindex, _, _ = _IFINFO.unpack_from(payload)
+    name = kind = ""
+    master = lower = rx = tx = 0
+    foreign = False
+    for attribute, value in attributes(payload, _IFINFO.size):
+        if attribute == _IFLA_IFNAME:
+            name = value.rstrip(b"\0").decode(errors="replace")
+        elif attribute == _IFLA_LINK:
+            lower = struct.unpack("=i", value)[0]
+        elif attribute == _IFLA_LINK_NETNSID:
+            foreign = True
+        elif attribute == _IFLA_MASTER:
+            master = struct.unpack("=i", value)[0]
+        elif attribute == _IFLA_STATS64:
+            rx, tx = struct.unpack_from("=QQ", value)
+        elif attribute == _IFLA_LINKINFO:
+            for inner, text in attributes(value, 0):
+                if inner == _IFLA_INFO_KIND:
+                    kind = text.rstrip(b"\0").decode(errors="replace")
+    if foreign or lower == ifindex:
+        lower = 0
+    return Link(ifindex, name, hardware_type, kind, master, lower, rx, tx)
+
+
+def attributes(payload: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    """The (type, value) pairs of a run of netlink attributes."""
+    while offset + _ATTRIBUTE.size <= len(payload):
+        size, kind = _ATTRIBUTE.unpack_from(payload, offset)
+        if size < _ATTRIBUTE.size:
+            return
+        yield kind & 0x3FFF, payload[offset + _ATTRIBUTE.size : offset + size]
+        offset += size + 3 & ~3
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One netlink attribute, padded."""
+    size = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(size, kind) + value + bytes(-size % 4)
+
+
+def _messages(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
+    offset = 0
+    while offset + _HEADER.size <= len(datagram):
+        size, kind, _, sequence, _ = _HEADER.unpack_from(datagram, offset)
+        if size < _HEADER.size:
+            return
+        yield kind, sequence, datagram[offset + _HEADER.size : offset + size]
+        offset += size + 3 & ~3

@@ -1,0 +1,78 @@
+"""Reads the ring buffer of flow events, mapped into memory: one batch of records for each look.
+
+Layout of a BPF ring buffer (kernel/bpf/ringbuf.c): a page with the consumer's position, a page with the
+producer's, then the data, mapped twice in a row so that a record never wraps. Before each record lies
+an 8-byte header; bit 31 says that the kernel is still writing it.
+
+A reader must see a record no older than the position that announces it. x86 never reorders loads; on
+other processors a barrier stands between the steps.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import platform
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from exporter.capture.records import FLOW_EVENT
+
+_BUSY = 1 << 31
+_HEADER_BYTES = 8
+_RECORD = struct.Struct("=8x" + FLOW_EVENT.format[1:])
+
+_MEMBARRIER = {"aarch64": 283, "riscv64": 283, "ppc64le": 365, "s390x": 356}
+_MEMBARRIER_PRIVATE_EXPEDITED = 8
+_MEMBARRIER_REGISTER_PRIVATE_EXPEDITED = 16
+
+
+def _make_barrier() -> Callable[[], object]:
+    """A full memory barrier, by membarrier(2); nothing where loads are never reordered."""
+    number = _MEMBARRIER.get(platform.machine())
+    if number is None:
+        return lambda: None
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall(number, _MEMBARRIER_REGISTER_PRIVATE_EXPEDITED, 0, 0)
+    return lambda: libc.syscall(number, _MEMBARRIER_PRIVATE_EXPEDITED, 0, 0)
+
+
+class FlowEventRing:
+    """The ring of `struct flow_event`s. `fd` is for epoll: readable when the kernel wakes its reader."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        """*size*: of the data, in bytes, as the map was made."""
+        self.fd = fd
+        self._mask = size - 1
+        self._consumer_map = mmap.mmap(fd, mmap.PAGESIZE)
+        self._producer_map = mmap.mmap(
+            fd, mmap.PAGESIZE + 2 * size, prot=mmap.PROT_READ, offset=mmap.PAGESIZE
+        )
+        self._consumer = memoryview(self._consumer_map).cast("Q")
+        self._producer = memoryview(self._producer_map).cast("Q")
+        self._data = memoryview(self._producer_map)[mmap.PAGESIZE :]
+        self._headers = self._data.cast("Q")
+        self._barrier = _make_barrier()
+
+    def drain(self) -> list[tuple[Any, ...]]:
+        """All complete records, oldest first, as the fields of FLOW_EVENT."""
+        position = self._consumer[0]
+        waiting = (self._producer[0] - position) // _RECORD.size
+        if not waiting:
+            return []
+        self._barrier()
+        start = position & self._mask
+        first = start // _HEADER_BYTES
+        step = _RECORD.size // _HEADER_BYTES
+        ready = 0
+        for header in self._headers[first : first + waiting * step : step].tolist():
+            if header & _BUSY:
+                break
+            ready += 1
+        self._barrier()
+        end = start + ready * _RECORD.size
+        records = list(_RECORD.iter_unpack(self._data[start:end]))
+        self._barrier()
+        self._consumer[0] = position + ready * _RECORD.size
+        return records

@@ -1,0 +1,49 @@
+"""When each slot of the flow table falls idle: one byte a slot, found by searching bytes."""
+
+from __future__ import annotations
+
+_TICKS = 255
+"""0 means no timeout, so a tick is one of 1..255."""
+
+_LONGEST_TICKS = 250
+"""The longest timeout in ticks; a few less than there are, so that it never meets the present."""
+
+
+class Timeouts:
+    """A timer wheel. Times are seconds of any monotonic clock; timeouts round up to whole ticks."""
+
+    def __init__(self, slots: int, longest_s: float, now_s: float) -> None:
+        self._tick_s = longest_s / _LONGEST_TICKS
+        self._due = bytearray(slots)
+        self._now_tick = int(now_s / self._tick_s)
+
+    @property
+    def tick_s(self) -> float:
+        """How often it is worth asking for what has expired."""
+        return self._tick_s
+
+    def ticks(self, timeout_s: float) -> int:
+        """A timeout in ticks, for `set`."""
+        return min(_LONGEST_TICKS, int(timeout_s / self._tick_s) + 1)
+
+    def set(self, slot: int, ticks: int) -> None:
+        """The slot expires *ticks* from now, however long it had."""
+        self._due[slot] = (self._now_tick + ticks) % _TICKS + 1
+
+    def clear(self, slot: int) -> None:
+        """The slot never expires."""
+        self._due[slot] = 0
+
+    def expired(self, now_s: float) -> list[int]:
+        """The slots that have expired since the last call; their timeouts are cleared."""
+        tick = int(now_s / self._tick_s)
+        slots: list[int] = []
+        for passed in range(max(self._now_tick + 1, tick - _TICKS + 1), tick + 1):
+            wanted = passed % _TICKS + 1
+            slot = self._due.find(wanted)
+            while slot >= 0:
+                slots.append(slot)
+                self._due[slot] = 0
+                slot = self._due.find(wanted, slot + 1)
+        self._now_tick = max(tick, self._now_tick)
+        return slots
