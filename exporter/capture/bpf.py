@@ -10,6 +10,7 @@ import ctypes
 import os
 import platform
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}.get(
@@ -150,3 +151,9 @@ def program_test_run(
     bpf(PROG_TEST_RUN, attributes)
     returned, _, out_len = struct.unpack_from("=III", attributes, 4)
     return TestRun(returned, struct.unpack_from("=I", attributes, 36)[0], out.raw[:out_len])
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Closes descriptors of programs, maps or links."""
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -151,6 +151,16 @@ def links() -> list[Link]:
         netlink.close()
 
 
+def link(ifindex: int) -> Link:
+    """One interface. Raises OSError (ENODEV) where it is not there."""
+    netlink = Netlink()
+    try:
+        answers = netlink.request(_RTM_GETLINK, _IFINFO.pack(0, 0, ifindex, 0, 0), 0)
+        return parse_link(answers[0][1])
+    finally:
+        netlink.close()
+
+
 def default_route_interfaces() -> list[int]:
     """The ifindex of every interface that a default route of the main table leaves by."""
     netlink = Netlink()

@@ -6,6 +6,7 @@ Integers are in the machine's byte order, addresses and ports in network byte or
 
 from __future__ import annotations
 
+import operator
 import struct
 from typing import NamedTuple
 
@@ -61,6 +62,19 @@ class DeviceTotals(NamedTuple):
     non_ip_bytes: int
     events: int
     dropped_events: int
+
+
+ZERO_TOTALS = DeviceTotals(*[0] * 8)
+
+
+def plus(one: DeviceTotals, other: DeviceTotals) -> DeviceTotals:
+    """The sum, field by field."""
+    return DeviceTotals(*map(operator.add, one, other))
+
+
+def minus(one: DeviceTotals, other: DeviceTotals) -> DeviceTotals:
+    """The difference, field by field."""
+    return DeviceTotals(*map(operator.sub, one, other))
 
 
 FLOW_EVENT = struct.Struct("=QII" + FLOW_ENTRY.format[1:])

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 DIRECTIONS = ("ingress", "egress")
 """As seen from the interface; in the order of `enum flow_direction` in bpf/flow_events.h."""
 
-UNKNOWN = "unknown"
-"""The domain of what could not be attributed."""
-
 
 @dataclass(frozen=True, slots=True)
 class Count:

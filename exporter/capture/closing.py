@@ -1,0 +1,64 @@
+"""How idle flows leave the table without losing a packet: two grace periods, and a commit between.
+
+    close      LIVE -> CLOSING: the kernel program opens another entry for packets that still come
+    grace      every run that had found the entry LIVE has ended
+    settle     the counters are final: they are folded, and the fold is committed
+    zero       the entry is cleared, still CLOSING
+    grace      every run that could have seen the old key has ended
+    free       CLOSING -> FREE
+
+One grace period serves a batch that is closing and the batch before it that is cleared.
+"""
+
+from __future__ import annotations
+
+from exporter.capture.flow_table import Change, FlowTable
+from exporter.capture.grace import GracePeriods
+
+
+class Closing:
+    """The flows on their way out."""
+
+    def __init__(self, table: FlowTable, grace: GracePeriods) -> None:
+        self.released = 0
+        """Flows that have left the table so far."""
+        self._table = table
+        self._grace = grace
+        self._closing: list[int] = []
+        self._waiting_to_settle: list[int] = []
+        self._cleared: list[int] = []
+        self._waiting_to_free: list[int] = []
+
+    def close_idle(self, now_s: float) -> None:
+        """Begins with what has fallen idle. *now_s*: monotonic."""
+        self._closing += self._table.close_idle(now_s)
+        self._next_grace()
+
+    def settle(self) -> list[Change]:
+        """To be called when the grace period's descriptor is readable.
+
+        Returns the last changes of flows that are gone now. Fold and commit them, forget their slots,
+        then call `settled`.
+        """
+        if not self._grace.finished():
+            return []
+        self._table.free(self._waiting_to_free)
+        self.released += len(self._waiting_to_free)
+        self._waiting_to_free = []
+        return self._table.final_changes(self._waiting_to_settle)
+
+    def settled(self) -> None:
+        """What `settle` returned is committed."""
+        if self._grace.running:
+            return
+        self._table.zero(self._waiting_to_settle)
+        self._cleared += self._waiting_to_settle
+        self._waiting_to_settle = []
+        self._next_grace()
+
+    def _next_grace(self) -> None:
+        if self._grace.running or not (self._closing or self._cleared):
+            return
+        self._waiting_to_settle, self._closing = self._closing, []
+        self._waiting_to_free, self._cleared = self._cleared, []
+        self._grace.start()

@@ -1,0 +1,174 @@
+"""tc filters of the classic kind, for kernels without tcx: rtnetlink messages, no tc program needed.
+
+A filter of ours has a priority and a handle of its own, so that nothing else is ever replaced or
+deleted by mistake, and it is deleted only after the kernel has said that its program is ours. The
+clsact qdisc goes only if it was us who made it and nobody else has put a filter there since.
+
+Message layouts: include/uapi/linux/{rtnetlink,pkt_sched,pkt_cls}.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from dataclasses import dataclass
+
+from exporter.capture.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink, attribute, attributes
+
+PRIORITY = 7
+"""Early, so that few filters can hide packets from ours; not 1, which others take."""
+HANDLE = 0xA7F10
+PROGRAM_NAME_PREFIX = "ayaflow_"
+
+_RTM_NEWQDISC = 36
+_RTM_DELQDISC = 37
+_RTM_GETQDISC = 38
+_RTM_NEWTFILTER = 44
+_RTM_DELTFILTER = 45
+_RTM_GETTFILTER = 46
+_NLM_F_ACK = 0x4
+
+_TCMSG = struct.Struct("=BxxxiIII")
+_CLSACT_PARENT = 0xFFFFFFF1
+_CLSACT_HANDLE = 0xFFFF0000
+PARENTS = (0xFFFFFFF2, 0xFFFFFFF3)
+"""Where the filters of each direction hang: ingress, egress."""
+_ETH_P_ALL = 0x0300  # in network byte order
+
+_TCA_KIND = 1
+_TCA_OPTIONS = 2
+_TCA_BPF_FD = 6
+_TCA_BPF_NAME = 7
+_TCA_BPF_FLAGS = 8
+_TCA_BPF_ID = 11
+_DIRECT_ACTION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One filter in a chain, as the kernel lists it."""
+
+    priority: int
+    handle: int
+    kind: str
+    program_id: int
+    """0 where it is not a BPF program."""
+    name: str
+
+
+def attach(netlink: Netlink, ifindex: int, program_fds: tuple[int, int]) -> bool:
+    """Puts both programs on a device, in place of our own filters if they are there.
+
+    Says whether the clsact qdisc is ours: made now, or by an exporter that was killed before it could
+    take its filters off. Raises OSError as the kernel answers.
+    """
+    made = _add_qdisc(netlink, ifindex) or any(
+        is_ours(found) for parent in PARENTS for found in filters(netlink, ifindex, parent)
+    )
+    try:
+        for parent, program_fd, direction in zip(
+            PARENTS, program_fds, ("ingress", "egress"), strict=True
+        ):
+            options = (
+                attribute(_TCA_BPF_FD, struct.pack("=I", program_fd))
+                + attribute(_TCA_BPF_NAME, f"{PROGRAM_NAME_PREFIX}{direction}\0".encode())
+                + attribute(_TCA_BPF_FLAGS, struct.pack("=I", _DIRECT_ACTION))
+            )
+            netlink.request(
+                _RTM_NEWTFILTER,
+                _our_filter(ifindex, parent)
+                + attribute(_TCA_KIND, b"bpf\0")
+                + attribute(_TCA_OPTIONS, options),
+                NLM_F_CREATE | _NLM_F_ACK,
+            )
+    except OSError:
+        if made:
+            remove_qdisc_if_empty(netlink, ifindex)
+        raise
+    return made
+
+
+def detach(netlink: Netlink, ifindex: int, program_ids: tuple[int, ...] | None = None) -> int:
+    """Deletes our filters and returns how many; with *program_ids*, only those of these programs."""
+    removed = 0
+    for parent in PARENTS:
+        for found in filters(netlink, ifindex, parent):
+            if not is_ours(found) or (program_ids and found.program_id not in program_ids):
+                continue
+            netlink.request(
+                _RTM_DELTFILTER, _our_filter(ifindex, parent) + attribute(_TCA_KIND, b"bpf\0")
+            )
+            removed += 1
+    return removed
+
+
+def is_ours(found: Filter) -> bool:
+    """Whether this exporter, or an earlier one, made the filter."""
+    return (
+        found.priority == PRIORITY
+        and found.handle == HANDLE
+        and found.name.startswith(PROGRAM_NAME_PREFIX)
+    )
+
+
+def filters(netlink: Netlink, ifindex: int, parent: int) -> list[Filter]:
+    """The filters of one direction, in the order in which they see packets; none without clsact."""
+    try:
+        dumped = netlink.dump(_RTM_GETTFILTER, _TCMSG.pack(0, ifindex, 0, parent, 0))
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENODEV):
+            return []
+        raise
+    found = [_parse_filter(payload) for payload in dumped]
+    return [each for each in found if each.handle]
+
+
+def remove_qdisc_if_empty(netlink: Netlink, ifindex: int) -> bool:
+    """Removes the clsact qdisc of a device unless a filter hangs there."""
+    if any(filters(netlink, ifindex, parent) for parent in PARENTS):
+        return False
+    try:
+        netlink.request(_RTM_DELQDISC, _qdisc(ifindex))
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENODEV):
+            return False
+        raise
+    return True
+
+
+def _add_qdisc(netlink: Netlink, ifindex: int) -> bool:
+    try:
+        netlink.request(
+            _RTM_NEWQDISC,
+            _qdisc(ifindex) + attribute(_TCA_KIND, b"clsact\0"),
+            NLM_F_CREATE | NLM_F_EXCL | _NLM_F_ACK,
+        )
+    except OSError as error:
+        if error.errno == errno.EEXIST:
+            return False
+        raise
+    return True
+
+
+def _qdisc(ifindex: int) -> bytes:
+    return _TCMSG.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0)
+
+
+def _our_filter(ifindex: int, parent: int) -> bytes:
+    return _TCMSG.pack(0, ifindex, HANDLE, parent, PRIORITY << 16 | _ETH_P_ALL)
+
+
+def _parse_filter(payload: bytes) -> Filter:
+    _, _, handle, _, info = _TCMSG.unpack_from(payload)
+    kind = name = ""
+    program_id = 0
+    for tca, value in attributes(payload, _TCMSG.size):
+        if tca == _TCA_KIND:
+            kind = value.rstrip(b"\0").decode(errors="replace")
+        elif tca == _TCA_OPTIONS and kind == "bpf":
+            for option, content in attributes(value, 0):
+                if option == _TCA_BPF_ID:
+                    program_id = struct.unpack("=I", content)[0]
+                elif option == _TCA_BPF_NAME:
+                    name = content.rstrip(b"\0").decode(errors="replace")
+    return Filter(info >> 16, handle, kind, program_id, name)

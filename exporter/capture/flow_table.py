@@ -1,0 +1,227 @@
+"""The flow table as the exporter sees it: what each flow has counted since it was last looked at.
+
+The kernel program writes it, this process reads it in place, through windows that are mapped one after
+the other: mapping the whole table would count its 8 MB as memory of this process.
+
+Of each slot the table keeps what has been folded already. A sweep compares bytes column by column,
+and only where something changed does Python look at single flows. Bytes are read before packets, and
+the kernel adds to packets first: what a sweep sees of one it sees of the other, now or in a later one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from exporter.capture.records import (
+    FLOW_BUCKET_SLOTS,
+    FLOW_CLAIM,
+    FLOW_CLOSING,
+    FLOW_ENDED,
+    FLOW_ENTRY,
+    FLOW_FREE,
+    FLOW_HEAD_FLAGS,
+    FLOW_HEAD_PROTOCOL,
+    FLOW_LIVE,
+    Flow,
+    decode_flow,
+)
+from exporter.capture.timeouts import Timeouts
+
+WINDOW_SLOTS = 4096
+"""256 KB: few enough mappings for a sweep, little memory for each."""
+
+TCP_TIMEOUT_FACTOR = 5
+"""TCP flows may be silent this many times longer than others before they count as idle."""
+
+LINGER_S = 10.0
+"""How long an ended flow stays, for its last acknowledgements, unless the idle timeout is shorter."""
+
+_WORDS = FLOW_ENTRY.size // 8
+_PACKETS_WORD = 6
+_BYTES_WORD = 7
+_STATE_MASK = 0xFF
+_STATE_BYTE = 0 if sys.byteorder == "little" else 7
+_ENDED = FLOW_ENDED << FLOW_HEAD_FLAGS
+_PROTOCOL_TCP = 6
+_ZERO_COUNTERS = memoryview(bytes(8 * (_WORDS - 1))).cast("Q")
+
+
+class Change(NamedTuple):
+    """What one slot has counted since the last look."""
+
+    slot: int
+    head: int
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What was found in one window."""
+
+    opened: list[Flow]
+    """Flows that no event has announced."""
+    changes: list[Change]
+
+
+def slots_for(flows_max: int) -> int:
+    """Slots for *flows_max* flows: a power of two, at least twice as many."""
+    return max(FLOW_BUCKET_SLOTS, 1 << (2 * flows_max - 1).bit_length())
+
+
+class FlowTable:
+    """All slots: what was folded of each, and when it falls idle. Times are monotonic seconds."""
+
+    def __init__(self, fd: int, slots: int, idle_timeout_s: float, now_s: float) -> None:
+        self.slots = slots
+        self.entries = 0
+        self._fd = fd
+        self._window_slots = min(slots, WINDOW_SLOTS)
+        self._folded_packets = memoryview(bytearray(8 * slots)).cast("Q")
+        self._folded_bytes = memoryview(bytearray(8 * slots)).cast("Q")
+        self._known = bytearray(slots)
+        self._timeouts = Timeouts(slots, idle_timeout_s * TCP_TIMEOUT_FACTOR, now_s)
+        self._tcp_ticks = self._timeouts.ticks(idle_timeout_s * TCP_TIMEOUT_FACTOR)
+        self._idle_ticks = self._timeouts.ticks(idle_timeout_s)
+        self._linger_ticks = self._timeouts.ticks(min(idle_timeout_s, LINGER_S))
+
+    @property
+    def expiry_interval_s(self) -> float:
+        """How often it is worth calling `close_idle`."""
+        return self._timeouts.tick_s
+
+    @contextmanager
+    def _window(self, first: int) -> Iterator[tuple[memoryview, memoryview]]:
+        """The window that begins with slot *first*, as bytes and as 64-bit words."""
+        size = self._window_slots * FLOW_ENTRY.size
+        with mmap.mmap(self._fd, size, offset=first * FLOW_ENTRY.size) as mapped:
+            with memoryview(mapped) as raw, raw.cast("Q") as words:
+                yield raw, words
+
+    def _by_window(self, slots: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
+        grouped: dict[int, list[int]] = {}
+        for slot in slots:
+            grouped.setdefault(slot - slot % self._window_slots, []).append(slot)
+        yield from grouped.items()
+
+    def announced(self, slot: int, head: int) -> bool:
+        """Notes a flow that an event tells of; False if it was known already."""
+        if self._known[slot]:
+            return False
+        self._known[slot] = 1
+        self.entries += 1
+        self._timeouts.set(slot, self._ticks(head))
+        return True
+
+    def ended(self, slot: int) -> None:
+        """Notes that FIN or RST was seen: the flow may go soon."""
+        if self._known[slot]:
+            self._timeouts.set(slot, self._linger_ticks)
+
+    def _ticks(self, head: int) -> int:
+        if head & _ENDED:
+            return self._linger_ticks
+        is_tcp = head >> FLOW_HEAD_PROTOCOL & 0xFF == _PROTOCOL_TCP
+        return self._tcp_ticks if is_tcp else self._idle_ticks
+
+    def sweep(self) -> Iterator[Sweep]:
+        """What has changed since the last sweep, a window at a time; windows without change are skipped."""
+        for first in range(0, self.slots, self._window_slots):
+            folded = self._folded_bytes[first : first + self._window_slots]
+            with self._window(first) as (raw, words):
+                if words[_BYTES_WORD::_WORDS] != folded:
+                    yield self._sweep_window(first, raw, words)
+
+    def _sweep_window(self, first: int, raw: memoryview, words: memoryview) -> Sweep:
+        opened: list[Flow] = []
+        changes: list[Change] = []
+        counted = words[_BYTES_WORD::_WORDS].tolist()
+        folded = self._folded_bytes[first : first + self._window_slots].tolist()
+        for place, (now, before) in enumerate(zip(counted, folded, strict=True)):
+            if now == before:
+                continue
+            head = words[place * _WORDS]
+            if head & _STATE_MASK == FLOW_CLAIM:
+                continue  # being written: the next sweep sees it whole
+            slot = first + place
+            if not self._known[slot] and self.announced(slot, head):
+                opened.append(self._decode(slot, raw, place))
+            if head & _STATE_MASK == FLOW_LIVE:
+                self._timeouts.set(slot, self._ticks(head))
+            changes.append(self._change(slot, words, place, now))
+        return Sweep(opened, changes)
+
+    @staticmethod
+    def _decode(slot: int, raw: memoryview, place: int) -> Flow:
+        head, source, destination, ports, *_ = FLOW_ENTRY.unpack_from(raw, place * FLOW_ENTRY.size)
+        return decode_flow(slot, head, source, destination, ports)
+
+    def _change(self, slot: int, words: memoryview, place: int, counted_bytes: int) -> Change:
+        """The difference to what was folded, which it becomes."""
+        packets = words[place * _WORDS + _PACKETS_WORD]
+        change = Change(
+            slot,
+            words[place * _WORDS],
+            packets - self._folded_packets[slot],
+            counted_bytes - self._folded_bytes[slot],
+        )
+        self._folded_packets[slot] = packets
+        self._folded_bytes[slot] = counted_bytes
+        return change
+
+    def close_idle(self, now_s: float) -> list[int]:
+        """Marks the flows that have fallen idle as CLOSING, and returns their slots.
+
+        The kernel program adds to them no longer, but for runs that have begun: a grace period later
+        their counters are final. A flow that has counted since the last sweep is not idle.
+        """
+        closed: list[int] = []
+        for first, slots in self._by_window(self._timeouts.expired(now_s)):
+            with self._window(first) as (raw, words):
+                for slot in slots:
+                    place = slot - first
+                    head = words[place * _WORDS]
+                    if (
+                        words[place * _WORDS + _BYTES_WORD] != self._folded_bytes[slot]
+                        and head & _STATE_MASK == FLOW_LIVE
+                        and not head & _ENDED
+                    ):
+                        self._timeouts.set(slot, self._ticks(head))
+                        continue
+                    raw[place * FLOW_ENTRY.size + _STATE_BYTE] = FLOW_CLOSING
+                    closed.append(slot)
+        return closed
+
+    def final_changes(self, slots: list[int]) -> list[Change]:
+        """What CLOSING flows have counted since the last sweep, once a grace period has passed."""
+        changes: list[Change] = []
+        for first, members in self._by_window(slots):
+            with self._window(first) as (_, words):
+                for slot in members:
+                    place = slot - first
+                    counted = words[place * _WORDS + _BYTES_WORD]
+                    changes.append(self._change(slot, words, place, counted))
+        return changes
+
+    def zero(self, slots: list[int]) -> None:
+        """Clears CLOSING entries whose final counters are committed; their state stays CLOSING."""
+        for first, members in self._by_window(slots):
+            with self._window(first) as (_, words):
+                for slot in members:
+                    place = slot - first
+                    words[place * _WORDS + 1 : (place + 1) * _WORDS] = _ZERO_COUNTERS
+                    self._folded_packets[slot] = self._folded_bytes[slot] = 0
+
+    def free(self, slots: list[int]) -> None:
+        """Gives cleared slots back to the kernel program, a grace period after `zero`."""
+        for first, members in self._by_window(slots):
+            with self._window(first) as (_, words):
+                for slot in members:
+                    words[(slot - first) * _WORDS] = FLOW_FREE
+                    self._known[slot] = 0
+        self.entries -= len(slots)

@@ -1,0 +1,139 @@
+"""Gives up every privilege for good: user id, capabilities, and the files that are not its own.
+
+Each step needs a privilege of its own (CAP_SETPCAP, CAP_SETGID, CAP_SETUID); where one is missing, that
+step is skipped, and what could not be given up is returned as a sentence for the log. To be called
+before any thread is started: capabilities and Landlock rules belong to a thread.
+
+Sources: capabilities(7), prctl(2), landlock(7), include/uapi/linux/{capability,landlock}.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import pwd
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from exporter.errors import ExporterError
+
+_PR_CAPBSET_READ = 23
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_LAST_CAPABILITY = 63
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_CAPSET = {"x86_64": 126}.get(platform.machine(), 91)
+_LANDLOCK_CREATE_RULESET = 444
+_LANDLOCK_ADD_RULE = 445
+_LANDLOCK_RESTRICT_SELF = 446
+_LANDLOCK_VERSION = 1
+_LANDLOCK_RULE_PATH_BENEATH = 1
+
+_READ_ACCESS = 1 << 2 | 1 << 3  # READ_FILE, READ_DIR
+_FILE_READ_ACCESS = 1 << 2
+_FILESYSTEM_ACCESS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
+"""All access rights of each version of Landlock; from version 5 on there are 16."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def find_user(user: str) -> tuple[int, int]:
+    """The user and group id of a name, or of a number, which needs no entry in /etc/passwd.
+
+    Raises ExporterError where there is no such user, and for root.
+    """
+    if user.isdecimal():
+        ids = (int(user), int(user))
+    else:
+        try:
+            entry = pwd.getpwnam(user)
+        except KeyError:
+            raise ExporterError(f"--user {user}: no such user; give a name or a number") from None
+        ids = (entry.pw_uid, entry.pw_gid)
+    if ids[0] == 0:
+        raise ExporterError("--user must not be root: the server is to run without privileges")
+    return ids
+
+
+def give_up(user_id: int, group_id: int, readable: Iterable[Path]) -> list[str]:
+    """Becomes that user without capabilities, who can read *readable* and no other file.
+
+    Returns a sentence for each thing that could not be given up.
+    """
+    kept: list[str] = []
+    if not _drop_bounding_set():
+        kept.append("the capability bounding set is kept: dropping it needs CAP_SETPCAP")
+    if os.getuid() == 0 or os.geteuid() == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(group_id, group_id, group_id)
+            os.setresuid(user_id, user_id, user_id)
+        except PermissionError:
+            kept.append(
+                "the server keeps running as root, though without capabilities: becoming user"
+                f" {user_id} needs CAP_SETUID and CAP_SETGID"
+            )
+    _drop_capabilities()
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    kept += _restrict_files(readable)
+    return kept
+
+
+def _prctl(option: int, value: int = 0) -> int:
+    return int(_libc.prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3))
+
+
+def _drop_bounding_set() -> bool:
+    """Says whether the bounding set is empty now."""
+    for capability in range(_LAST_CAPABILITY + 1):
+        if _prctl(_PR_CAPBSET_READ, capability) == 1:
+            _prctl(_PR_CAPBSET_DROP, capability)
+    return all(_prctl(_PR_CAPBSET_READ, each) != 1 for each in range(_LAST_CAPABILITY + 1))
+
+
+def _drop_capabilities() -> None:
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), 8)
+    if _libc.syscall(_CAPSET, header, ctypes.create_string_buffer(24)) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def _restrict_files(readable: Iterable[Path]) -> list[str]:
+    version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)
+    if version < 1:
+        return [
+            "this kernel has no Landlock, so the server can read what other users' files permissions"
+            " let it read"
+        ]
+    handled = _FILESYSTEM_ACCESS.get(version, (1 << 16) - 1)
+    attributes = ctypes.create_string_buffer(struct.pack("=Q", handled), 8)
+    rules = _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, 8, 0)
+    if rules < 0:
+        return [f"Landlock refuses a rule set ({os.strerror(ctypes.get_errno())})"]
+    try:
+        for path in readable:
+            with suppress(FileNotFoundError, PermissionError):
+                _allow_reading(rules, path)
+        if _libc.syscall(_LANDLOCK_RESTRICT_SELF, rules, 0) != 0:
+            return [f"Landlock refuses its rules ({os.strerror(ctypes.get_errno())})"]
+    finally:
+        os.close(rules)
+    return []
+
+
+def _allow_reading(rules: int, path: Path) -> None:
+    access = _READ_ACCESS if path.is_dir() else _FILE_READ_ACCESS
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        rule = ctypes.create_string_buffer(struct.pack("=Qi", access, descriptor), 12)
+        if _libc.syscall(_LANDLOCK_ADD_RULE, rules, _LANDLOCK_RULE_PATH_BENEATH, rule, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"landlock rule for {path}")
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,199 @@
+"""The counting: moves what the kernel has counted into the fold, and draws snapshots of it.
+
+Everything here runs in one thread, so nothing needs a lock. Times: *wall_s* in seconds since the epoch,
+only ever a stamp; *now_s* in seconds of CLOCK_BOOTTIME, for every timeout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from exporter.capture.closing import Closing
+from exporter.capture.flow_table import FlowTable
+from exporter.capture.interfaces import REMOVED, Interfaces
+from exporter.capture.records import FLOW_EVENT_NEW, DeviceTotals, Flow, decode_flow
+from exporter.capture.ring import FlowEventRing
+from exporter.capture.totals import Totals
+from exporter.counts.fold import Fold
+from exporter.counts.snapshot import DIRECTIONS, Attachment, Count, DeviceCounts, Snapshot
+from exporter.names.attribution import Attribution
+
+_BOTH = range(len(DIRECTIONS))
+_NOTHING = Count()
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What is read of the kernel program."""
+
+    ring: FlowEventRing
+    table: FlowTable
+    totals: Totals
+    interfaces: Interfaces
+    flows_max: int
+    memory_bytes: int
+    """Of all maps and rings."""
+
+
+class Counting:
+    """Events, sweeps, closings and snapshots, each when the loop says so."""
+
+    def __init__(
+        self, kernel: Kernel, closing: Closing, attribution: Attribution, fold: Fold, created_s: float
+    ) -> None:
+        """*created_s*: when counting began, in seconds since the epoch."""
+        self._kernel = kernel
+        self._closing = closing
+        self._attribution = attribution
+        self._fold = fold
+        self._created_s = created_s
+        self._folded_at_s = created_s
+        self._folded_totals: dict[tuple[int, int], DeviceTotals] = {}
+        self._unaccounted = (_NOTHING, _NOTHING)
+
+    def drain(self, wall_s: float) -> None:
+        """Takes in the events of new and ended flows."""
+        table, fold = self._kernel.table, self._fold
+        for _, kind, slot, head, source, destination, ports, *_ in self._kernel.ring.drain():
+            if kind != FLOW_EVENT_NEW:
+                table.ended(slot)
+                fold.ended(slot)
+            elif table.announced(slot, head):
+                self._opened(decode_flow(slot, head, source, destination, ports), wall_s)
+
+    def _opened(self, flow: Flow, wall_s: float) -> None:
+        self._fold.opened(flow, self._attribution.domain_of(flow), wall_s)
+
+    def sweep(self, wall_s: float) -> None:
+        """Folds all that the kernel has counted; costs next to nothing where it counted nothing.
+
+        The totals are read before and after the flows. What was counted before the first reading must
+        be explained, and no more than the second reading says: what is not is unaccounted for.
+        """
+        before = self._read_totals()
+        if before != self._folded_totals:
+            self.drain(wall_s)
+            for window in self._kernel.table.sweep():
+                for flow in window.opened:
+                    self._opened(flow, wall_s)
+                self._fold.add(window.changes)
+            for (slot, direction), totals in before.items():
+                self._fold.add_without_flow(slot, direction, totals)
+            self._folded_totals = before
+        self._unaccounted = self._audit(before, self._read_totals())
+        self._folded_at_s = wall_s
+
+    def _read_totals(self) -> dict[tuple[int, int], DeviceTotals]:
+        read = self._kernel.totals.read
+        return {
+            (slot, direction): read(slot, direction)
+            for slot in self._kernel.interfaces.slots()
+            for direction in _BOTH
+        }
+
+    def _audit(
+        self,
+        before: dict[tuple[int, int], DeviceTotals],
+        after: dict[tuple[int, int], DeviceTotals],
+    ) -> tuple[Count, Count]:
+        ingress, egress = (
+            _gap(_sum(before, direction), self._fold.explained(direction), _sum(after, direction))
+            for direction in _BOTH
+        )
+        return ingress, egress
+
+    def close_idle(self, now_s: float) -> None:
+        """Lets flows go that have been silent for too long."""
+        self._closing.close_idle(now_s)
+
+    def settle(self, wall_s: float) -> None:
+        """Folds the last counts of flows whose grace period is over, and frees their slots."""
+        self.drain(wall_s)
+        changes = self._closing.settle()
+        self._fold.add(changes)
+        for change in changes:
+            self._fold.ended(change.slot)
+        self._closing.settled()
+
+    @property
+    def released_flows(self) -> int:
+        """How many flows have left the table."""
+        return self._closing.released
+
+    def snapshot(self, wall_s: float) -> Snapshot:
+        """All counts as of now."""
+        kernel = self._kernel
+        kernel.interfaces.see_drivers()
+        self.sweep(wall_s)
+        return Snapshot(
+            folded_at_s=self._folded_at_s,
+            created_s=self._created_s,
+            domains=self._fold.domains(),
+            devices=tuple(self._devices()),
+            attachments=tuple(self._attachments()),
+            pending=(_NOTHING, _NOTHING),
+            unaccounted=self._unaccounted,
+            dropped_events=sum(each.dropped_events for each in self._read_totals().values()),
+            flow_table_entries=kernel.table.entries,
+            flow_table_limit=kernel.flows_max,
+            kernel_memory_bytes=kernel.memory_bytes,
+            stacked_interfaces=kernel.interfaces.stacked,
+        )
+
+    def _devices(self) -> Iterator[DeviceCounts]:
+        interfaces = self._kernel.interfaces
+        for direction in _BOTH:
+            for device in interfaces.devices.values():
+                yield _device_counts(
+                    device.name,
+                    direction,
+                    interfaces.totals_of(device, direction),
+                    device.driver_packets(direction),
+                    device.created_s,
+                )
+            removed = interfaces.totals_of_removed(direction)
+            if removed.packets:
+                yield _device_counts(REMOVED, direction, removed, 0, self._created_s)
+
+    def _attachments(self) -> Iterator[Attachment]:
+        for device in self._kernel.interfaces.devices.values():
+            for direction in _BOTH:
+                yield Attachment(
+                    device.name,
+                    DIRECTIONS[direction],
+                    device.attached.mode if device.attached else "none",
+                    device.attached is not None,
+                    device.programs_before[direction],
+                )
+
+
+def _device_counts(
+    name: str, direction: int, totals: DeviceTotals, driver_packets: int, created_s: float
+) -> DeviceCounts:
+    return DeviceCounts(
+        name,
+        DIRECTIONS[direction],
+        totals.packets,
+        totals.bytes,
+        totals.overflow_packets,
+        driver_packets,
+        created_s,
+    )
+
+
+def _sum(totals: dict[tuple[int, int], DeviceTotals], direction: int) -> Count:
+    mine = [each for (_, its), each in totals.items() if its == direction]
+    return Count(sum(each.packets for each in mine), sum(each.bytes for each in mine))
+
+
+def _gap(low: Count, explained: Count, high: Count) -> Count:
+    """How far *explained* lies outside of [low, high]: positive if too little is, negative if too much."""
+
+    def outside(least: int, value: int, most: int) -> int:
+        return max(0, least - value) + min(0, most - value)
+
+    return Count(
+        outside(low.packets, explained.packets, high.packets),
+        outside(low.bytes, explained.bytes, high.bytes),
+    )

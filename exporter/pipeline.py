@@ -1,0 +1,224 @@
+"""The whole exporter, wired in one function: capture -> names -> counts -> outputs.
+
+    loader child     compiles and loads the kernel program, hands over descriptors, ends
+    helper process   keeps its privileges: attaches and detaches interfaces, nothing else
+    this process     gives its privileges up, then reads, folds and serves
+
+The loader takes longest, so it is started first, and everything heavy is imported while it works.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from exporter.capture import privileges
+from exporter.capture.closing import Closing
+from exporter.capture.flow_table import FlowTable, slots_for
+from exporter.capture.grace import GracePeriods
+from exporter.capture.helper import Helper
+from exporter.capture.interfaces import Interfaces
+from exporter.capture.loader import Loader, LoaderSettings, Programs
+from exporter.capture.netlink import LinkEvents
+from exporter.capture.ring import FlowEventRing
+from exporter.capture.selection import Selection
+from exporter.capture.totals import DeviceTable, Totals
+from exporter.config import Config
+from exporter.counting import Counting, Kernel
+from exporter.counts.desk import SnapshotDesk
+from exporter.counts.fold import Fold
+from exporter.errors import ExporterError
+from exporter.loop import LOOK_S, POLL_S, SWEEP_S, Loop, boot_s
+from exporter.names.attribution import Attribution
+from exporter.outputs import listen
+from exporter.version import VERSION, revision
+
+DEVICE_SLOTS = 256
+"""How many interfaces can be counted at once, less the slot of what is not registered yet."""
+
+STALLED_S = 15.0
+"""A loop that has not come round for so long is no longer ready."""
+
+_LOCK_NAME = "\0ayaflow-exporter"
+"""An abstract socket: one in each network namespace, and gone with the process however it ends."""
+
+_READABLE = (Path("/proc/self"), Path("/proc/stat"))
+"""All that the server needs to read once it runs: its own process_* metrics."""
+
+_log = logging.getLogger("exporter")
+
+
+def run(config: Config) -> None:
+    """Counts and serves until SIGTERM or SIGINT. Raises ExporterError where it can't begin."""
+    user_id, group_id = privileges.find_user(config.user)
+    with ExitStack() as at_exit:
+        listener = at_exit.enter_context(listen.bind(config.web.listen_address))
+        at_exit.enter_context(_lock())
+        settings = LoaderSettings(
+            flow_slots=slots_for(config.flows.max),
+            device_slots=DEVICE_SLOTS,
+            cpus=_possible_cpus(),
+            ring_bytes=config.ring.size,
+        )
+        loader = Loader(settings)
+        helper = Helper()
+        at_exit.callback(helper.close)
+        from exporter.outputs.metrics import BuildInfo
+        from exporter.outputs.server import Server
+        from exporter.outputs.web import Web
+
+        source_revision = revision()
+        programs = loader.result()
+        wall_s = time.time()
+        kernel = _open_kernel(config, settings, programs, helper)
+        kernel.interfaces.start(wall_s, boot_s())
+        kernel.interfaces.see_programs_before()
+        at_exit.callback(kernel.interfaces.close)
+        if config.interface_static:
+            kernel.interfaces.static = True
+            helper.close()
+        _warn_of_namespace()
+        for sentence in privileges.give_up(user_id, group_id, _READABLE):
+            _log.warning("%s", sentence)
+
+        grace = GracePeriods(programs.grace_fd, programs.grace_inner_fd)
+        closing = Closing(kernel.table, grace)
+        fold = Fold(settings.flow_slots, wall_s)
+        counting = Counting(kernel, closing, Attribution(), fold, wall_s)
+        desk = SnapshotDesk(counting.snapshot(wall_s))
+        loop = _make_loop(config, kernel, counting, grace, desk)
+        build = BuildInfo(VERSION, source_revision, programs.bcc_version, platform.release())
+        web = Web(desk.take, lambda: _not_ready(kernel, loop), build, config.web.telemetry_path)
+        server = Server(listener, web)
+        _log.info("listening on %s, metrics at %s", *_address(listener, config))
+        loop.run()
+
+        server.close()
+        counting.sweep(time.time())
+        _log.info("stopped; %d flows have come and gone", counting.released_flows)
+
+
+def _open_kernel(
+    config: Config, settings: LoaderSettings, programs: Programs, helper: Helper
+) -> Kernel:
+    """Maps what the programs write, and hands the programs to the helper: here they are not needed."""
+    helper.give_programs(programs.ingress_fd, programs.egress_fd)
+    os.close(programs.ingress_fd)
+    os.close(programs.egress_fd)
+    totals = Totals(programs.totals_fd, settings.device_slots, settings.cpus)
+    return Kernel(
+        ring=FlowEventRing(programs.flow_events_fd, settings.ring_bytes),
+        table=FlowTable(
+            programs.flows_fd, settings.flow_slots, config.flows.idle_timeout_s, boot_s()
+        ),
+        totals=totals,
+        interfaces=Interfaces(
+            Selection(config.interface, config.interface_exclude),
+            config.attach,
+            helper,
+            DeviceTable(programs.devices_fd),
+            totals,
+        ),
+        flows_max=config.flows.max,
+        memory_bytes=sum(
+            map(
+                _map_memory_bytes,
+                (
+                    programs.flows_fd,
+                    programs.totals_fd,
+                    programs.devices_fd,
+                    programs.flow_events_fd,
+                ),
+            )
+        ),
+    )
+
+
+def _make_loop(
+    config: Config, kernel: Kernel, counting: Counting, grace: GracePeriods, desk: SnapshotDesk
+) -> Loop:
+    loop = Loop()
+    events = LinkEvents()
+
+    def look() -> None:
+        kernel.interfaces.refresh(time.time(), boot_s())
+        kernel.interfaces.see_programs_before()
+
+    def links_changed() -> None:
+        if events.drain():
+            kernel.interfaces.refresh(time.time(), boot_s())
+
+    def serve_snapshot() -> None:
+        desk.begin()
+        desk.serve(counting.snapshot(time.time()))
+
+    loop.on_readable(kernel.ring.fd, lambda: counting.drain(time.time()))
+    loop.on_readable(grace.fd, lambda: counting.settle(time.time()))
+    loop.on_readable(events.fileno(), links_changed)
+    loop.on_readable(desk.fd, serve_snapshot)
+    loop.every(POLL_S, lambda: counting.drain(time.time()))
+    loop.every(min(SWEEP_S, config.flows.idle_timeout_s / 4), lambda: counting.sweep(time.time()))
+    loop.every(kernel.table.expiry_interval_s, lambda: counting.close_idle(boot_s()))
+    loop.every(LOOK_S, look)
+    loop.stop_on_signals()
+    return loop
+
+
+def _lock() -> socket.socket:
+    """Held while the exporter runs. Raises ExporterError where another one holds it."""
+    held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        held.bind(_LOCK_NAME)
+    except OSError as error:
+        held.close()
+        raise ExporterError(
+            "another ayaflow-exporter counts in this network namespace already: stop it first"
+        ) from error
+    return held
+
+
+def _possible_cpus() -> int:
+    """The highest number that a CPU can have, plus one."""
+    ranges = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii").strip()
+    return int(ranges.replace(",", "-").split("-")[-1]) + 1
+
+
+def _map_memory_bytes(fd: int) -> int:
+    """What the kernel charges for a map (bpf_map_show_fdinfo in kernel/bpf/syscall.c)."""
+    for line in Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == "memlock":
+            return int(value)
+    return 0
+
+
+def _warn_of_namespace() -> None:
+    try:
+        mine, first = (os.readlink(f"/proc/{pid}/ns/net") for pid in ("self", "1"))
+    except OSError:
+        return
+    if mine != first:
+        _log.warning(
+            "this is not the network namespace of process 1: only its own interfaces are counted, not"
+            " the node's (in Kubernetes, set hostNetwork: true)"
+        )
+
+
+def _not_ready(kernel: Kernel, loop: Loop) -> str | None:
+    if not any(device.attached for device in kernel.interfaces.devices.values()):
+        return "no interface is attached"
+    silent_s = boot_s() - loop.turned_at_s
+    if silent_s > STALLED_S:
+        return f"the counting has not come round for {silent_s:.0f} s"
+    return None
+
+
+def _address(listener: socket.socket, config: Config) -> tuple[str, str]:
+    host, port = listener.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{port}", config.web.telemetry_path
