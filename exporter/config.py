@@ -1,0 +1,120 @@
+"""What the exporter is told: flags over configuration file over defaults, as one frozen tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from exporter.errors import ExporterError
+from exporter.given import ConfigError, Given, UsageError
+from exporter.options import CONFIG_FILE, OPTIONS, Option
+from exporter.reserved import RESERVED
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """Where the metrics are served."""
+
+    listen_address: str
+    """`HOST:PORT`; `exporter.values.split_address` takes it apart."""
+    telemetry_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsConfig:
+    """Of the flow table."""
+
+    max: int
+    idle_timeout_s: float
+    """Of UDP and other flows; TCP flows get five times as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class RingConfig:
+    """Of the ring of flow events."""
+
+    size: int
+    """Bytes: a power of two, a page at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """Of the log on standard error."""
+
+    level: str
+    """debug, info, warning or error."""
+    format: str
+    """logfmt or json."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that a user can set."""
+
+    interface: tuple[str, ...]
+    """Names and globs; empty for the interfaces of the default routes."""
+    interface_exclude: tuple[str, ...]
+    interface_static: bool
+    attach: str
+    """auto, tcx or clsact."""
+    user: str
+    """A name or a number."""
+    web: WebConfig
+    flows: FlowsConfig
+    ring: RingConfig
+    log: LogConfig
+    not_yet: tuple[str, ...]
+    """The options that were given and have no effect in this version, as the user gave them."""
+
+
+def load(flags: Mapping[str, Given]) -> Config:
+    """The configuration of a start with these flags, and with the file that they name.
+
+    Raises ConfigError for the file, UsageError for a flag.
+    """
+    from_file: dict[str, Given] = {}
+    if CONFIG_FILE in flags:
+        from exporter.config_file import read_config_file  # here: yaml costs memory
+
+        from_file = read_config_file(flags[CONFIG_FILE].texts[0])
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        default = option.default if isinstance(option.default, tuple) else (option.default,)
+        values[option.key] = _value(option, Given(default, option.key), ExporterError)
+        for given, error in ((from_file, ConfigError), (flags, UsageError)):
+            if option.key in given:
+                values[option.key] = _value(option, given[option.key], error)
+    return _assemble(values, _without_effect({**from_file, **flags}))
+
+
+def _value(option: Option, given: Given, error: type[ExporterError]) -> object:
+    try:
+        parsed = tuple(option.parse(text) for text in given.texts)
+    except ValueError as wrong:
+        raise error(f"{given.where}: {wrong}") from None
+    return parsed if option.repeatable else parsed[0]
+
+
+def _without_effect(given: Mapping[str, Given]) -> tuple[str, ...]:
+    return tuple(
+        given[key].where
+        for key, already_true in RESERVED.items()
+        if key in given
+        and not already_true.issuperset(text.lower() for text in given[key].texts or ("",))
+    )
+
+
+def _assemble(values: Mapping[str, Any], not_yet: tuple[str, ...]) -> Config:
+    return Config(
+        interface=values["interface.name"],
+        interface_exclude=values["interface.exclude"],
+        interface_static=values["interface.static"],
+        attach=values["attach"],
+        user=values["user"],
+        web=WebConfig(values["web.listen_address"], values["web.telemetry_path"]),
+        flows=FlowsConfig(values["flows.max"], values["flows.idle_timeout"]),
+        ring=RingConfig(values["ring.size"]),
+        log=LogConfig(values["log.level"], values["log.format"]),
+        not_yet=not_yet,
+    )

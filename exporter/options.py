@@ -1,0 +1,147 @@
+"""Every option of the exporter, in one table: its flag, its key in the file, its help.
+
+A key in the configuration file and a flag are the same option: dots nest, and underscores become
+hyphens. So `--flows.idle-timeout 60s` is `flows: {idle_timeout: 60s}`. An option with a shorthand
+may be given by that as well: `interface: [eth0]` is short for `interface: {name: [eth0]}`, and
+`--interface` for `--interface.name`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from exporter import values
+
+HEALTHY_PATH = "/-/healthy"
+READY_PATH = "/-/ready"
+
+FLOWS_MAX_LIMIT = 4_000_000
+"""A bound on the kernel memory that a slip of the finger can ask for: some 600 MB."""
+
+RING_SIZE_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option."""
+
+    key: str
+    """As in the configuration file, with a dot for each level."""
+    parse: values.Parser
+    default: str | tuple[str, ...]
+    """As a user would write it; several for an option that may be given several times."""
+    metavar: str
+    """Empty for a switch."""
+    help: str
+    shorthand: str = ""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it is a list in the file, and a flag that may be given several times."""
+        return isinstance(self.default, tuple)
+
+    @property
+    def flag(self) -> str:
+        """As on the command line."""
+        return flag_of(self.shorthand or self.key)
+
+
+def flag_of(key: str) -> str:
+    """The flag of a key."""
+    return "--" + key.replace("_", "-")
+
+
+OPTIONS = (
+    Option(
+        key="interface.name",
+        shorthand="interface",
+        parse=values.interface,
+        default=(),
+        metavar="NAME|GLOB",
+        help="Count on this interface, or on those that match; may be given several times. The"
+        " default is the interfaces of the default routes.",
+    ),
+    Option(
+        key="interface.exclude",
+        parse=values.interface,
+        default=("lo", "docker0", "br-*", "veth*", "cali*", "lxc*", "ifb*", "enP*"),
+        metavar="GLOB",
+        help="Leave these out of what a glob or the default finds; an exact name is never left out."
+        " May be given several times; once with an empty value leaves out nothing.",
+    ),
+    Option(
+        key="interface.static",
+        parse=values.switch,
+        default="false",
+        metavar="",
+        help="Attach once, at the start; keep no helper process for interfaces that come later.",
+    ),
+    Option(
+        key="attach",
+        parse=values.choice("auto", "tcx", "clsact"),
+        default="auto",
+        metavar="auto|tcx|clsact",
+        help="How to attach: auto is tcx where the kernel has it (6.6), else clsact.",
+    ),
+    Option(
+        key="user",
+        parse=values.user,
+        default="65534",
+        metavar="USER",
+        help="Become this user, a name or a number, once the programs are attached.",
+    ),
+    Option(
+        key="web.listen_address",
+        parse=values.listen_address,
+        default=":10517",
+        metavar="HOST:PORT",
+        help="Where to serve the metrics.",
+    ),
+    Option(
+        key="web.telemetry_path",
+        parse=values.url_path("/", HEALTHY_PATH, READY_PATH),
+        default="/metrics",
+        metavar="PATH",
+        help="Under which path.",
+    ),
+    Option(
+        key="flows.max",
+        parse=values.integer(1, FLOWS_MAX_LIMIT),
+        default="50000",
+        metavar="N",
+        help="How many flows to tell apart at a time; what comes on top of them is counted"
+        " together, as unknown.",
+    ),
+    Option(
+        key="flows.idle_timeout",
+        parse=values.duration("100ms", "24h"),
+        default="60s",
+        metavar="DURATION",
+        help="When a silent flow is over, of UDP and others; TCP flows get five times as long.",
+    ),
+    Option(
+        key="ring.size",
+        parse=values.power_of_two_size(os.sysconf("SC_PAGE_SIZE"), RING_SIZE_LIMIT),
+        default="256KiB",
+        metavar="SIZE",
+        help="Of the ring that tells of new and ended flows: a power of two, a page at least.",
+    ),
+    Option(
+        key="log.level",
+        parse=values.choice("debug", "info", "warning", "error"),
+        default="info",
+        metavar="debug|info|warning|error",
+        help="Log this and what is worse.",
+    ),
+    Option(
+        key="log.format",
+        parse=values.choice("logfmt", "json"),
+        default="logfmt",
+        metavar="logfmt|json",
+        help="How a line of the log is written.",
+    ),
+)
+
+CONFIG_FILE = "config.file"
+"""Only a flag: a configuration file names no other."""

@@ -1,0 +1,29 @@
+"""Options that this version takes and does not act on, so that a configuration outlives an update.
+
+Each key has the values that are already true of this version; any other earns a warning.
+"""
+
+from __future__ import annotations
+
+_OFF = frozenset({"false", "no", "off"})
+
+SWITCHES = frozenset({"deep_inspect"})
+
+RESERVED: dict[str, frozenset[str]] = {
+    "deep_inspect": _OFF,
+    "domains.expected": frozenset(),
+    "domains.hide": frozenset(),
+    "domains.idle": frozenset(),
+    "domains.max": frozenset(),
+    "domains.mode": frozenset({"off"}),
+    "history.interval": frozenset(),
+    "history.path": frozenset(),
+    "history.retention": frozenset(),
+    "metrics.labels": frozenset(),
+    "names.grace": frozenset(),
+    "names.interface": frozenset(),
+    "otlp.endpoint": frozenset(),
+    "pin.path": frozenset({"none"}),
+    "web.allow": frozenset(),
+    "web.config.file": frozenset(),
+}

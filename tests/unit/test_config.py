@@ -1,0 +1,372 @@
+"""Flags, configuration file and defaults become one Config, or one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter import config, flags
+from exporter.given import ConfigError, Given, UsageError
+from exporter.options import CONFIG_FILE, OPTIONS
+from exporter.reserved import RESERVED, SWITCHES
+
+OTHER_VALUES = {
+    "interface.name": ("eth0", "wg*"),
+    "interface.exclude": ("tap*",),
+    "interface.static": ("true",),
+    "attach": ("clsact",),
+    "user": ("nobody",),
+    "web.listen_address": ("127.0.0.1:9000",),
+    "web.telemetry_path": ("/m",),
+    "flows.max": ("7",),
+    "flows.idle_timeout": ("1h30m",),
+    "ring.size": ("1MiB",),
+    "log.level": ("debug",),
+    "log.format": ("json",),
+}
+"""For each option something that is not its default."""
+
+
+def load_flags(*words: str) -> config.Config:
+    parser = flags.Parser("test", "test", "")
+    flags.add_options(parser)
+    return config.load(flags.given_flags(parser, words))
+
+
+def load_text(tmp_path: Path, text: str | bytes, *words: str) -> config.Config:
+    file = tmp_path / "c.yaml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load_flags("--config.file", str(file), *words)
+
+
+def as_yaml(key: str, values: tuple[str, ...]) -> str:
+    text = f"[{', '.join(repr(value) for value in values)}]" if len(values) > 1 else values[0]
+    for level in reversed(key.split(".")):
+        text = f"{{{level}: {text}}}"
+    return text
+
+
+def test_defaults() -> None:
+    assert load_flags() == config.Config(
+        interface=(),
+        interface_exclude=("lo", "docker0", "br-*", "veth*", "cali*", "lxc*", "ifb*", "enP*"),
+        interface_static=False,
+        attach="auto",
+        user="65534",
+        web=config.WebConfig(":10517", "/metrics"),
+        flows=config.FlowsConfig(50000, 60.0),
+        ring=config.RingConfig(262144),
+        log=config.LogConfig("info", "logfmt"),
+        not_yet=(),
+    )
+
+
+def test_every_option_has_another_value_to_test_with() -> None:
+    assert set(OTHER_VALUES) == {option.key for option in OPTIONS}
+
+
+@pytest.mark.parametrize("key", OTHER_VALUES)
+def test_a_key_and_its_flag_are_the_same_option(tmp_path: Path, key: str) -> None:
+    values = OTHER_VALUES[key]
+    by_file = load_text(tmp_path, as_yaml(key, values))
+    flag = "--" + key.replace("_", "-")
+    words = [flag] if values == ("true",) else [f"{flag}={value}" for value in values]
+    assert load_flags(*words) == by_file
+    assert by_file != load_flags()
+
+
+def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+    text = "flows: {max: 10, idle_timeout: 5s}\ninterface: [eth0, eth1]\n"
+    loaded = load_text(tmp_path, text, "--flows.max", "20", "--interface", "wan0")
+    assert loaded.flows == config.FlowsConfig(20, 5.0)
+    assert loaded.interface == ("wan0",)
+    assert loaded.ring.size == 262144
+
+
+def test_a_switch_of_the_file_can_be_turned_off_by_flag(tmp_path: Path) -> None:
+    assert load_text(tmp_path, "interface: {static: yes}").interface_static
+    assert not load_text(
+        tmp_path, "interface: {static: yes}", "--no-interface.static"
+    ).interface_static
+
+
+def test_the_last_of_a_repeated_flag_counts() -> None:
+    assert load_flags("--flows.max", "1", "--flows.max=2").flows.max == 2
+
+
+def test_flags_may_be_spelled_with_underscores() -> None:
+    assert load_flags("--flows.idle_timeout=5m").flows.idle_timeout_s == 300
+    assert load_flags("--web.telemetry_path=/a_b").web.telemetry_path == "/a_b"
+
+
+def test_an_empty_value_empties_a_list(tmp_path: Path) -> None:
+    assert load_flags("--interface.exclude", "").interface_exclude == ()
+    assert load_text(tmp_path, "interface: {exclude: []}").interface_exclude == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("interface: eth0", ("eth0",)),
+        ("interface: [eth0, 'wg*']", ("eth0", "wg*")),
+        ("interface: {name: [eth0]}", ("eth0",)),
+        ("interface:\n  name:\n    - no\n    - 0123\n", ("no", "0123")),
+    ],
+)
+def test_interfaces_in_the_file(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
+    assert load_text(tmp_path, text).interface == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "---\n", "web:\n  # listen_address: :1\n", "\ufeffattach: auto"]
+)
+def test_an_empty_file_gives_the_defaults(tmp_path: Path, text: str) -> None:
+    assert load_text(tmp_path, text) == load_flags()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("60s", 60), ("5m", 300), ("1h", 3600), ("500ms", 0.5), ("1m1s1ms", 61.001)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert load_flags("--flows.idle-timeout", text).flows.idle_timeout_s == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("256KiB", 262144), ("262144", 262144), ("1MiB", 1 << 20), ("65536B", 65536)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert load_flags("--ring.size", text).ring.size == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    [":10517", "127.0.0.1:1", "[::1]:65535", "[fe80::1%eth0]:80", "localhost:0", "a.b-c.d:9"],
+)
+def test_listen_addresses(text: str) -> None:
+    assert load_flags("--web.listen-address", text).web.listen_address == text
+
+
+BAD_VALUES = {
+    "interface.name": ["", "a b", "a/b", "sixteen-letters-", "a\tb"],
+    "interface.static": ["1", "maybe", ""],
+    "attach": ["", "xdp", "TCX", "auto "],
+    "user": ["", "a b", "-x", "a:b", "x" * 300],
+    "web.listen_address": [
+        *("", "10517", ":", ":x", ":65536", ":-1", ": 1", "[]:1", "[::1]", "[::g]:1", "::1:80"),
+        *(
+            "1.2.3:80",
+            "256.0.0.1:1",
+            "1.2.3.4.5:1",
+            "a b:1",
+            "a/b:1",
+            "[1.2.3.4]:1",
+            "-a:1",
+            ":\u0661",
+        ),
+    ],
+    "web.telemetry_path": [
+        "",
+        "metrics",
+        "/",
+        "/-/healthy",
+        "/-/ready",
+        "/a b",
+        "/m?x",
+        "/m#x",
+        "/ü",
+    ],
+    "flows.max": [
+        "",
+        "0",
+        "-1",
+        "4000001",
+        "1.5",
+        "1e3",
+        "0x10",
+        "1_000",
+        "ten",
+        "9" * 5000,
+        "\u0663",
+    ],
+    "flows.idle_timeout": ["", "60", "s", "1s1m", "-5s", "1.5s", "1d", "99ms", "25h", "60 s", "∞"],
+    "ring.size": [
+        "",
+        "0",
+        "1",
+        "2048",
+        "4097",
+        "300KiB",
+        "256KB",
+        "256kib",
+        "2GiB",
+        "-4096",
+        "4 KiB",
+    ],
+    "log.level": ["", "warn", "INFO", "trace"],
+    "log.format": ["", "text", "JSON"],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in BAD_VALUES.items() for value in values]
+)
+def test_a_wrong_value_is_one_sentence_with_its_place(tmp_path: Path, key: str, value: str) -> None:
+    text = as_yaml(key, ('"' + value.replace("\t", "\\t") + '"',))
+    with pytest.raises(ConfigError) as caught:
+        load_text(tmp_path, "# a comment\n\n" + text)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{tmp_path}/c.yaml:3: {key}: must ")
+    assert "\n" not in sentence
+    assert len(sentence) < 400
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (key, value)
+        for key, values in BAD_VALUES.items()
+        for value in values
+        if key != "interface.static" and (value or key != "interface.name")
+    ],
+)
+def test_a_wrong_flag_is_one_sentence_with_its_name(key: str, value: str) -> None:
+    flag = "--" + key.replace("_", "-")
+    with pytest.raises(UsageError) as caught:
+        load_flags(f"{flag}={value}")
+    shown = "--interface" if key == "interface.name" else flag
+    assert str(caught.value).startswith(f"{shown}: must ")
+    assert "\n" not in str(caught.value)
+
+
+MALFORMED = [
+    ("flows: {max: 1}\nflows: {max: 2}", 2, "flows: is given twice, first in line 1"),
+    ("flows:\n  max: 1\n  max: 2", 3, "flows.max: is given twice, first in line 2"),
+    ("flowss: {max: 1}", 1, "flowss: is no key of this version; the closest is flows.max"),
+    ("listen_address: ':1'", 1, "the closest is web.listen_address"),
+    ("flows:\n  idle-timeout: 1s", 2, "the closest is flows.idle_timeout"),
+    ("web: {x: 1}", 1, "web.x: is no key"),
+    ("flows.max: 1", 1, "flows.max: a dot is a level of its own, so write flows: {max: …}"),
+    ("config: {file: x}", 1, "can be given only as a flag, --config.file"),
+    ("interface: {name: {a: b}}", 1, "interface.name: must be a list of values, not a mapping"),
+    ("interface: [[eth0]]", 1, "interface: must be a list of single values"),
+    ("interface: [eth0, ~]", 1, "interface: has no value"),
+    ("interface: [{a: b}]", 1, "interface: must be a list of single values"),
+    ("interface:", 1, "interface: has no value"),
+    ("attach: [tcx]", 1, "attach: must be a single value, not a list"),
+    ("attach: {tcx: 1}", 1, "attach: must be a single value, not a mapping"),
+    ("attach:", 1, "attach: has no value"),
+    ("attach: !!binary dGN4", 1, "attach: must be a plain value, without the tag"),
+    ("attach: !x tcx", 1, "attach: must be a plain value, without the tag"),
+    ("user: !!python/object/apply:os.system ['true']", 1, "user: must be a single value"),
+    ("web: 5", 1, "web: must be a mapping, of allow, config, listen_address, telemetry_path"),
+    ("flows: [max]", 1, "flows: must be a mapping, of idle_timeout, max"),
+    ("web: true", 1, "web: must be a mapping"),
+    ("- a\n- b", 1, "the file must be a mapping of keys to values"),
+    ("just words", 1, "the file must be a mapping"),
+    ("42", 1, "the file must be a mapping"),
+    ("? [a]\n: b", 1, "a key must be a word"),
+    ("? {a: b}\n: c", 1, "a key must be a word"),
+    ("~: 1", 1, "~: is no key"),
+    ("1: 2", 1, "1: is no key"),
+    ("'': 2", 1, "is no key"),
+    ("<<: {attach: tcx}", 1, "<<: is no key"),
+    ('"a\\nb": 1', 1, "a\\nb: is no key"),
+    ("'" + "k" * 500 + "': 1", 1, "is no key"),
+    ("a: b: c", 1, "this is not YAML"),
+    ("\n\nflows: {max: 1", 3, "this is not YAML"),
+    ("attach: 'auto", 1, "this is not YAML"),
+    ("\tattach: auto", 1, "this is not YAML"),
+    ("attach: auto\n  user: x", 2, "this is not YAML"),
+    ("attach: *nowhere", 1, "this is not YAML"),
+    ("--- {}\n--- {}", 2, "this is not YAML"),
+    ("%YAML 9.9\n--- {}", 1, "this is not YAML"),
+    ("attach: @", 1, "this is not YAML"),
+    ("a: &a\n  b: *a", 1, "a: is no key"),
+    ("flows: &f\n  max: *f", 2, "flows.max: must be a single value"),
+    ("web: &w\n  config: *w", 2, "web.config.config: is no key"),
+    ("attach: auto\nuser: \x00", 2, "a character that YAML does not allow"),
+    ("attach: auto\n# \x07", 2, "a character that YAML does not allow"),
+    ('attach: "\\UFFFFFFFF"', 1, "YAML"),
+    ("[" * 100_000, 1, "YAML"),
+    ("{a: " * 50_000, 1, "YAML"),
+    (b"attach: auto\nuser: \xff\xfe", 2, "the file must be UTF-8 text"),
+    ("attach: auto".encode("utf-16"), 1, "the file must be UTF-8 text"),
+    (b"\x7fELF\x02\x01\x01\x00", 1, "a character that YAML does not allow"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"), MALFORMED, ids=[repr(case[0])[:40] for case in MALFORMED]
+)
+def test_a_malformed_file_is_one_sentence_with_its_line(
+    tmp_path: Path, text: str | bytes, line: int, problem: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(tmp_path, text)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{tmp_path}/c.yaml:{line}: ")
+    assert problem in sentence
+    assert "\n" not in sentence
+    assert len(sentence) < 400
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    for path, reason in (
+        (tmp_path / "none.yaml", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+        (Path("/dev/zero"), "larger than 1048576 bytes"),
+        (Path("\0"), "embedded null byte"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            config.load({CONFIG_FILE: Given((str(path),), "--config.file")})
+
+
+VALID = "interface: {name: [eth0], static: true}\nweb: {listen_address: ':1'}\nflows: {max: 9}\n"
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_no_text_at_all_is_a_traceback(tmp_path: Path, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(VALID)))
+    end = data.draw(st.integers(start, len(VALID)))
+    put = data.draw(st.text(max_size=8) | st.text("{}[]:,-&*!|>'\"%@#?~ \n\t", max_size=8))
+    text = (VALID[:start] + put + VALID[end:]).encode("utf-8", "surrogatepass")
+    sentence = ""
+    try:
+        load_text(tmp_path, text)
+    except ConfigError as error:
+        sentence = str(error)
+    assert not sentence or sentence.startswith(f"{tmp_path}/c.yaml:")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("key", sorted(RESERVED))
+def test_a_reserved_option_is_taken_and_named(tmp_path: Path, key: str) -> None:
+    by_file = load_text(tmp_path, as_yaml(key, ("something",)))
+    assert by_file.not_yet == (f"{tmp_path}/c.yaml:1: {key}",)
+    flag = "--" + key.replace("_", "-")
+    by_flag = load_flags(flag) if key in SWITCHES else load_flags(flag, "something")
+    assert by_flag.not_yet == (flag,)
+
+
+def test_a_reserved_option_may_have_any_shape(tmp_path: Path) -> None:
+    text = "domains:\n  hide: [{match: x, as: y}]\nweb: {allow: [10.0.0.0/8]}\n"
+    assert load_text(tmp_path, text).not_yet == (
+        f"{tmp_path}/c.yaml:2: domains.hide",
+        f"{tmp_path}/c.yaml:3: web.allow",
+    )
+
+
+def test_what_is_true_already_is_not_named(tmp_path: Path) -> None:
+    assert load_flags("--pin.path", "none", "--no-deep-inspect").not_yet == ()
+    assert load_text(tmp_path, "pin: {path: none}\ndeep_inspect: False\n").not_yet == ()
+
+
+def test_no_key_is_both_an_option_and_reserved() -> None:
+    assert not RESERVED.keys() & {option.key for option in OPTIONS}
