@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def revision(package: Path = _PACKAGE) -> str:
-    """The commit: from the file `exporter/REVISION`, which an image build writes, else of the checkout.
+    """The commit: from `exporter/REVISION`, which an image build writes, else of the checkout.
 
     `unknown` where there is neither, as in a wheel.
     """
@@ -27,7 +27,9 @@ def revision(package: Path = _PACKAGE) -> str:
 def _head_of(git: Path) -> str:
     """What HEAD points at, read as git stores it: running git would cost more than the answer."""
     if git.is_file():  # a worktree: `gitdir: PATH`
-        git = (git.parent / git.read_text(encoding="utf-8").strip().removeprefix("gitdir: ")).resolve()
+        git = (
+            git.parent / git.read_text(encoding="utf-8").strip().removeprefix("gitdir: ")
+        ).resolve()
     head = (git / "HEAD").read_text(encoding="utf-8").strip()
     name = head.removeprefix("ref: ")
     if name == head:
