@@ -1,7 +1,7 @@
 """The counting: moves what the kernel has counted into the fold, and draws snapshots of it.
 
-Everything here runs in one thread, so nothing needs a lock. Times: *wall_s* in seconds since the epoch,
-only ever a stamp; *now_s* in seconds of CLOCK_BOOTTIME, for every timeout.
+Everything here runs in one thread, so nothing needs a lock. Times: *wall_s* in seconds since the
+epoch, only ever a stamp; *now_s* in seconds of CLOCK_BOOTTIME, for every timeout.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ class Counting:
     """Events, sweeps, closings and snapshots, each when the loop says so."""
 
     def __init__(
-        self, kernel: Kernel, closing: Closing, attribution: Attribution, fold: Fold, created_s: float
+        self,
+        kernel: Kernel,
+        closing: Closing,
+        attribution: Attribution,
+        fold: Fold,
+        created_s: float,
     ) -> None:
         """*created_s*: when counting began, in seconds since the epoch."""
         self._kernel = kernel
@@ -68,8 +73,9 @@ class Counting:
     def sweep(self, wall_s: float) -> None:
         """Folds all that the kernel has counted; costs next to nothing where it counted nothing.
 
-        The totals are read before and after the flows. What was counted before the first reading must
-        be explained, and no more than the second reading says: what is not is unaccounted for.
+        The totals are read before and after the flows. What was counted before the first reading
+        must be explained, and no more than the second reading says: what is not is unaccounted
+        for.
         """
         before = self._read_totals()
         if before != self._folded_totals:
@@ -188,7 +194,9 @@ def _sum(totals: dict[tuple[int, int], DeviceTotals], direction: int) -> Count:
 
 
 def _gap(low: Count, explained: Count, high: Count) -> Count:
-    """How far *explained* lies outside of [low, high]: positive if too little is, negative if too much."""
+    """How far *explained* lies outside of [low, high]: positive if too little is, negative if too
+    much.
+    """
 
     def outside(least: int, value: int, most: int) -> int:
         return max(0, least - value) + min(0, most - value)

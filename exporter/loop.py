@@ -1,4 +1,5 @@
-"""The one loop of the counting thread: what the kernel wakes it for, and what is due by the clock."""
+"""The one loop of the counting thread: what the kernel wakes it for, and what is due by the
+clock."""
 
 from __future__ import annotations
 

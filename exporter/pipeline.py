@@ -106,7 +106,9 @@ def run(config: Config) -> None:
 def _open_kernel(
     config: Config, settings: LoaderSettings, programs: Programs, helper: Helper
 ) -> Kernel:
-    """Maps what the programs write, and hands the programs to the helper: here they are not needed."""
+    """Maps what the programs write, and hands the programs to the helper: here they are not
+    needed.
+    """
     helper.give_programs(programs.ingress_fd, programs.egress_fd)
     os.close(programs.ingress_fd)
     os.close(programs.egress_fd)
@@ -204,8 +206,8 @@ def _warn_of_namespace() -> None:
         return
     if mine != first:
         _log.warning(
-            "this is not the network namespace of process 1: only its own interfaces are counted, not"
-            " the node's (in Kubernetes, set hostNetwork: true)"
+            "this is not the network namespace of process 1: only its own interfaces are counted,"
+            " not the node's (in Kubernetes, set hostNetwork: true)"
         )
 
 

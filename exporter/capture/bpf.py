@@ -1,7 +1,7 @@
 """The bpf(2) calls that the exporter makes itself, without bcc: by descriptor, a few dozen lines.
 
-Attribute layouts are those of `union bpf_attr` in include/uapi/linux/bpf.h. Every call raises OSError
-as the kernel answers; who calls it knows what to say of that.
+Attribute layouts are those of `union bpf_attr` in include/uapi/linux/bpf.h. Every call raises
+OSError as the kernel answers; who calls it knows what to say of that.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def query_tcx(ifindex: int, attach_type: int) -> list[int]:
     """The ids of the programs in a device's tcx chain, first to last."""
     ids = ctypes.create_string_buffer(4 * _QUERY_MAX)
     attributes = ctypes.create_string_buffer(
-        struct.pack("=IIIIQI4xQQQQ", ifindex, attach_type, 0, 0, _pointer(ids), _QUERY_MAX, 0, 0, 0, 0)
+        struct.pack(
+            "=IIIIQI4xQQQQ", ifindex, attach_type, 0, 0, _pointer(ids), _QUERY_MAX, 0, 0, 0, 0
+        )
     )
     bpf(PROG_QUERY, attributes)
     count = min(struct.unpack_from("=I", attributes, 24)[0], _QUERY_MAX)

@@ -37,8 +37,8 @@ class Closing:
     def settle(self) -> list[Change]:
         """To be called when the grace period's descriptor is readable.
 
-        Returns the last changes of flows that are gone now. Fold and commit them, forget their slots,
-        then call `settled`.
+        Returns the last changes of flows that are gone now. Fold and commit them, forget their
+        slots, then call `settled`.
         """
         if not self._grace.finished():
             return []

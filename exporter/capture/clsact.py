@@ -1,4 +1,4 @@
-"""tc filters of the classic kind, for kernels without tcx: rtnetlink messages, no tc program needed.
+"""tc filters of the classic kind, for kernels without tcx: by rtnetlink, no tc program needed.
 
 A filter of ours has a priority and a handle of its own, so that nothing else is ever replaced or
 deleted by mistake, and it is deleted only after the kernel has said that its program is ours. The
@@ -59,8 +59,8 @@ class Filter:
 def attach(netlink: Netlink, ifindex: int, program_fds: tuple[int, int]) -> bool:
     """Puts both programs on a device, in place of our own filters if they are there.
 
-    Says whether the clsact qdisc is ours: made now, or by an exporter that was killed before it could
-    take its filters off. Raises OSError as the kernel answers.
+    Says whether the clsact qdisc is ours: made now, or by an exporter that was killed before it
+    could take its filters off. Raises OSError as the kernel answers.
     """
     made = _add_qdisc(netlink, ifindex) or any(
         is_ours(found) for parent in PARENTS for found in filters(netlink, ifindex, parent)
@@ -89,7 +89,7 @@ def attach(netlink: Netlink, ifindex: int, program_fds: tuple[int, int]) -> bool
 
 
 def detach(netlink: Netlink, ifindex: int, program_ids: tuple[int, ...] | None = None) -> int:
-    """Deletes our filters and returns how many; with *program_ids*, only those of these programs."""
+    """Deletes our filters, or those of *program_ids* alone, and returns how many."""
     removed = 0
     for parent in PARENTS:
         for found in filters(netlink, ifindex, parent):

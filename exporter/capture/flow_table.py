@@ -1,11 +1,12 @@
 """The flow table as the exporter sees it: what each flow has counted since it was last looked at.
 
-The kernel program writes it, this process reads it in place, through windows that are mapped one after
-the other: mapping the whole table would count its 8 MB as memory of this process.
+The kernel program writes it, this process reads it in place, through windows that are mapped one
+after the other: mapping the whole table would count its 8 MB as memory of this process.
 
 Of each slot the table keeps what has been folded already. A sweep compares bytes column by column,
-and only where something changed does Python look at single flows. Bytes are read before packets, and
-the kernel adds to packets first: what a sweep sees of one it sees of the other, now or in a later one.
+and only where something changed does Python look at single flows. Bytes are read before packets,
+and the kernel adds to packets first: what a sweep sees of one it sees of the other, now or in a
+later one.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ TCP_TIMEOUT_FACTOR = 5
 """TCP flows may be silent this many times longer than others before they count as idle."""
 
 LINGER_S = 10.0
-"""How long an ended flow stays, for its last acknowledgements, unless the idle timeout is shorter."""
+"""How long an ended flow stays, for its last acknowledgements, or as long as an idle one."""
 
 _WORDS = FLOW_ENTRY.size // 8
 _PACKETS_WORD = 6
@@ -99,9 +100,12 @@ class FlowTable:
     def _window(self, first: int) -> Iterator[tuple[memoryview, memoryview]]:
         """The window that begins with slot *first*, as bytes and as 64-bit words."""
         size = self._window_slots * FLOW_ENTRY.size
-        with mmap.mmap(self._fd, size, offset=first * FLOW_ENTRY.size) as mapped:
-            with memoryview(mapped) as raw, raw.cast("Q") as words:
-                yield raw, words
+        with (
+            mmap.mmap(self._fd, size, offset=first * FLOW_ENTRY.size) as mapped,
+            memoryview(mapped) as raw,
+            raw.cast("Q") as words,
+        ):
+            yield raw, words
 
     def _by_window(self, slots: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
         grouped: dict[int, list[int]] = {}
@@ -130,7 +134,7 @@ class FlowTable:
         return self._tcp_ticks if is_tcp else self._idle_ticks
 
     def sweep(self) -> Iterator[Sweep]:
-        """What has changed since the last sweep, a window at a time; windows without change are skipped."""
+        """What has changed since the last sweep, window by window, less those without change."""
         for first in range(0, self.slots, self._window_slots):
             folded = self._folded_bytes[first : first + self._window_slots]
             with self._window(first) as (raw, words):
@@ -177,8 +181,8 @@ class FlowTable:
     def close_idle(self, now_s: float) -> list[int]:
         """Marks the flows that have fallen idle as CLOSING, and returns their slots.
 
-        The kernel program adds to them no longer, but for runs that have begun: a grace period later
-        their counters are final. A flow that has counted since the last sweep is not idle.
+        The kernel program adds to them no longer, but for runs that have begun: a grace period
+        later their counters are final. A flow that has counted since the last sweep is not idle.
         """
         closed: list[int] = []
         for first, slots in self._by_window(self._timeouts.expired(now_s)):

@@ -1,4 +1,4 @@
-"""Grace periods: when one is over, every run of the kernel program that began before it has ended."""
+"""Grace periods: when one is over, every run of the program that began before it has ended."""
 
 from __future__ import annotations
 

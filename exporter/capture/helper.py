@@ -1,9 +1,9 @@
 """The one process that keeps its privileges, and does nothing but attach and detach.
 
-The serving process has none, so interfaces that appear later, or come back, and filters that must go
-at the end are this helper's. It reads only what the serving process sends it over a socket pair: an
-operation and an interface's index. When that socket ends, however the server died, it takes its clsact
-filters off and ends too. It keeps no map and no link.
+The serving process has none, so interfaces that appear later, or come back, and filters that must
+go at the end are this helper's. It reads only what the serving process sends it over a socket
+pair: an operation and an interface's index. When that socket ends, however the server died, it
+takes its clsact filters off and ends too. It keeps no map and no link.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class Helper:
         except subprocess.TimeoutExpired:
             self._process.kill()
 
-    def _ask(self, message: dict[str, Any], give: list[int] = []) -> tuple[Any, list[int]]:  # noqa: B006
+    def _ask(self, message: dict[str, Any], give: Sequence[int] = ()) -> tuple[Any, list[int]]:
         try:
             socket.send_fds(self._socket, [json.dumps(message).encode()], give)
             reply, descriptors, _, _ = socket.recv_fds(self._socket, _MESSAGE_BYTES, 2)

@@ -1,13 +1,14 @@
 """The interfaces that are counted: as they appear, are renamed, vanish and come back.
 
-A device keeps its slot of the totals under its name: what vanishes and comes back counts on. An hour
-after it vanished, its totals move to the device `removed`, and its slot is free again.
+A device keeps its slot of the totals under its name: what vanishes and comes back counts on. An
+hour after it vanished, its totals move to the device `removed`, and its slot is free again.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -215,8 +216,11 @@ class Interfaces:
         device = self.devices.get(name)
         if device is None:
             if not self._free_slots:
-                _log.error("%s is not counted: %d interfaces are, and no more can be", name,
-                           len(self.devices))
+                _log.error(
+                    "%s is not counted: %d interfaces are, and no more can be",
+                    name,
+                    len(self.devices),
+                )
                 return None
             slot = self._free_slots.pop()
             base = (self._totals.read(slot, 0), self._totals.read(slot, 1))
@@ -232,10 +236,8 @@ class Interfaces:
             self._table.remove(link.ifindex)
             raise
         device.complaint = ""
-        try:
+        with suppress(OSError):  # gone again: the next look finds that out
             link = netlink.link(link.ifindex)
-        except OSError:
-            pass  # gone again: the next look finds that out
         device.rebase_driver((link.rx_packets, link.tx_packets))
         _log.info("%s is counted (%s)", device.name, device.attached.mode)
 

@@ -1,8 +1,8 @@
 """Compiles and loads the kernel program in a short-lived child, the only code that imports bcc.
 
-bcc brings LLVM with it, 61 MB of memory that the exporter itself then never pays for. The child hands
-the descriptors of programs and maps to its parent and ends. It needs no kernel headers: what bcc would
-include lies in bpf/shim.
+bcc brings LLVM with it, 61 MB of memory that the exporter itself then never pays for. The child
+hands the descriptors of programs and maps to its parent and ends. It needs no kernel headers: what
+bcc would include lies in bpf/shim.
 """
 
 from __future__ import annotations
@@ -193,9 +193,13 @@ def _load(settings: LoaderSettings, source: Path) -> tuple[dict[str, str], list[
 
 def _explain(error: str) -> str:
     """One sentence for what bcc said."""
-    if "not permitted" in error or "Permission denied" in error or "could not open bpf map" in error:
+    if (
+        "not permitted" in error
+        or "Permission denied" in error
+        or "could not open bpf map" in error
+    ):
         return (
-            f"the kernel refuses the program ({error}): it needs root, or CAP_BPF, CAP_NET_ADMIN and"
-            " CAP_PERFMON, and a sandbox that allows bpf(2); ayaflow-exporter check-system says which"
+            f"the kernel refuses the program ({error}): it needs root, or CAP_BPF, CAP_NET_ADMIN"
+            " and CAP_PERFMON, and a sandbox that allows bpf(2); ayaflow-exporter check-system says which"
         )
     return f"the kernel program cannot be loaded ({error}); ayaflow-exporter check-system says why"

@@ -1,4 +1,5 @@
-"""Interfaces as the kernel tells them over rtnetlink (rtnetlink(7)), and how to ask it to change them.
+"""Interfaces as the kernel tells them over rtnetlink (rtnetlink(7)), and how to ask it to change
+them.
 
 Reading needs no capability. It is always about the network namespace that the process is in, which
 /sys/class/net is not. Raises OSError with the kernel's answer.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -59,7 +61,9 @@ class Link:
     master: int
     """The ifindex of the bridge or bond that it is a port of, or 0."""
     lower: int
-    """The ifindex of the interface that it is stacked on, or is the peer of, in this namespace, or 0."""
+    """The ifindex of the interface that it is stacked on, or is the peer of, in this namespace, or
+    0.
+    """
     rx_packets: int
     """As the driver counts."""
     tx_packets: int
@@ -82,9 +86,7 @@ class Netlink:
         """Sends one message and returns what the kernel answers, as (type, body)."""
         self._sequence += 1
         self._socket.send(
-            _HEADER.pack(
-                _HEADER.size + len(body), kind, _NLM_F_REQUEST | flags, self._sequence, 0
-            )
+            _HEADER.pack(_HEADER.size + len(body), kind, _NLM_F_REQUEST | flags, self._sequence, 0)
             + body
         )
         answers: list[tuple[int, bytes]] = []
@@ -146,7 +148,9 @@ def links() -> list[Link]:
     """All interfaces of this network namespace."""
     netlink = Netlink()
     try:
-        return [parse_link(payload) for payload in netlink.dump(_RTM_GETLINK, _IFINFO.pack(*[0] * 5))]
+        return [
+            parse_link(payload) for payload in netlink.dump(_RTM_GETLINK, _IFINFO.pack(*[0] * 5))
+        ]
     finally:
         netlink.close()
 
@@ -193,27 +197,31 @@ def _default_route(payload: bytes) -> list[int]:
 def parse_link(payload: bytes) -> Link:
     """A `struct ifinfomsg` with its attributes."""
     _, hardware_type, ifindex, _, _ = _IFINFO.unpack_from(payload)
-    name = kind = ""
-    master = lower = rx = tx = 0
-    foreign = False
-    for attribute, value in attributes(payload, _IFINFO.size):
-        if attribute == _IFLA_IFNAME:
-            name = value.rstrip(b"\0").decode(errors="replace")
-        elif attribute == _IFLA_LINK:
-            lower = struct.unpack("=i", value)[0]
-        elif attribute == _IFLA_LINK_NETNSID:
-            foreign = True
-        elif attribute == _IFLA_MASTER:
-            master = struct.unpack("=i", value)[0]
-        elif attribute == _IFLA_STATS64:
-            rx, tx = struct.unpack_from("=QQ", value)
-        elif attribute == _IFLA_LINKINFO:
-            for inner, text in attributes(value, 0):
-                if inner == _IFLA_INFO_KIND:
-                    kind = text.rstrip(b"\0").decode(errors="replace")
-    if foreign or lower == ifindex:
+    found = dict(attributes(payload, _IFINFO.size))
+    information = dict(attributes(found.get(_IFLA_LINKINFO, b""), 0))
+    lower = _integer(found.get(_IFLA_LINK))
+    if lower == ifindex or _IFLA_LINK_NETNSID in found:
         lower = 0
-    return Link(ifindex, name, hardware_type, kind, master, lower, rx, tx)
+    statistics = found.get(_IFLA_STATS64, bytes(16))
+    rx_packets, tx_packets = struct.unpack_from("=QQ", statistics)
+    return Link(
+        ifindex,
+        _text(found.get(_IFLA_IFNAME)),
+        hardware_type,
+        _text(information.get(_IFLA_INFO_KIND)),
+        _integer(found.get(_IFLA_MASTER)),
+        lower,
+        rx_packets,
+        tx_packets,
+    )
+
+
+def _integer(value: bytes | None) -> int:
+    return int.from_bytes(value or b"", sys.byteorder, signed=True)
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").rstrip(b"\0").decode(errors="replace")
 
 
 def attributes(payload: bytes, offset: int) -> Iterator[tuple[int, bytes]]:

@@ -1,8 +1,8 @@
 """Gives up every privilege for good: user id, capabilities, and the files that are not its own.
 
-Each step needs a privilege of its own (CAP_SETPCAP, CAP_SETGID, CAP_SETUID); where one is missing, that
-step is skipped, and what could not be given up is returned as a sentence for the log. To be called
-before any thread is started: capabilities and Landlock rules belong to a thread.
+Each step needs a privilege of its own (CAP_SETPCAP, CAP_SETGID, CAP_SETUID); where one is missing,
+that step is skipped, and what could not be given up is returned as a sentence for the log. To be
+called before any thread is started: capabilities and Landlock rules belong to a thread.
 
 Sources: capabilities(7), prctl(2), landlock(7), include/uapi/linux/{capability,landlock}.h.
 """
@@ -108,10 +108,7 @@ def _drop_capabilities() -> None:
 def _restrict_files(readable: Iterable[Path]) -> list[str]:
     version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)
     if version < 1:
-        return [
-            "this kernel has no Landlock, so the server can read what other users' files permissions"
-            " let it read"
-        ]
+        return ["this kernel has no Landlock: the server can read every file that its user can"]
     handled = _FILESYSTEM_ACCESS.get(version, (1 << 16) - 1)
     attributes = ctypes.create_string_buffer(struct.pack("=Q", handled), 8)
     rules = _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, 8, 0)

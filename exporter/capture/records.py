@@ -52,7 +52,8 @@ DEVICE_TOTALS = struct.Struct("=8Q")
 
 
 class DeviceTotals(NamedTuple):
-    """`struct device_totals`: of one device in one direction; packets and wire bytes, cumulative."""
+    """`struct device_totals`: of one device in one direction; packets and wire bytes,
+    cumulative."""
 
     packets: int
     bytes: int

@@ -1,11 +1,11 @@
 """Reads the ring buffer of flow events, mapped into memory: one batch of records for each look.
 
-Layout of a BPF ring buffer (kernel/bpf/ringbuf.c): a page with the consumer's position, a page with the
-producer's, then the data, mapped twice in a row so that a record never wraps. Before each record lies
-an 8-byte header; bit 31 says that the kernel is still writing it.
+Layout of a BPF ring buffer (kernel/bpf/ringbuf.c): a page with the consumer's position, a page
+with the producer's, then the data, mapped twice in a row so that a record never wraps. Before each
+record lies an 8-byte header; bit 31 says that the kernel is still writing it.
 
-A reader must see a record no older than the position that announces it. x86 never reorders loads; on
-other processors a barrier stands between the steps.
+A reader must see a record no older than the position that announces it. x86 never reorders loads;
+on other processors a barrier stands between the steps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def _make_barrier() -> Callable[[], object]:
 
 
 class FlowEventRing:
-    """The ring of `struct flow_event`s. `fd` is for epoll: readable when the kernel wakes its reader."""
+    """The ring of `struct flow_event`s. `fd` is for epoll: readable when the kernel wakes its
+    reader.
+    """
 
     def __init__(self, fd: int, size: int) -> None:
         """*size*: of the data, in bytes, as the map was made."""

@@ -65,8 +65,8 @@ class Selection:
 def stacked(counted: Collection[int], links: Iterable[Link]) -> set[int]:
     """Those counted interfaces whose packets another counted interface sees too.
 
-    A port and its bridge or bond, an interface and what it is stacked on, the two ends of a veth pair;
-    however many interfaces that are not counted lie between them.
+    A port and its bridge or bond, an interface and what it is stacked on, the two ends of a veth
+    pair; however many interfaces that are not counted lie between them.
     """
     by_index = {link.ifindex: link for link in links}
     found: set[int] = set()

@@ -17,7 +17,8 @@ _WORDS = DEVICE_TOTALS.size // 8
 
 
 class Totals:
-    """The map `totals`: a cell for each slot, CPU and direction, summed over CPUs when it is read."""
+    """The map `totals`: a cell for each slot, CPU and direction, summed over CPUs when it is
+    read."""
 
     def __init__(self, fd: int, device_slots: int, cpus: int) -> None:
         self.device_slots = device_slots
@@ -40,7 +41,10 @@ class Totals:
         first = start + direction * _WORDS
         end = start + self._slot_words
         return DeviceTotals(
-            *(sum(self._words[first + field : end : 2 * _WORDS].tolist()) for field in range(_WORDS))
+            *(
+                sum(self._words[first + field : end : 2 * _WORDS].tolist())
+                for field in range(_WORDS)
+            )
         )
 
 

@@ -9,7 +9,9 @@ from exporter.counts.snapshot import Snapshot
 
 
 class SnapshotDesk:
-    """Everyone who asks before a snapshot is begun gets that one; `fd` is readable while one is asked for."""
+    """Everyone who asks before a snapshot is begun gets that one; `fd` is readable while one is
+    asked for.
+    """
 
     def __init__(self, first: Snapshot) -> None:
         self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

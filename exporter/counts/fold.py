@@ -1,8 +1,9 @@
-"""Adds what the kernel counted to the series of each direction and domain; nothing is ever taken away.
+"""Adds what the kernel counted to the series of each direction and domain; nothing is ever taken
+away.
 
-The fold is pure: it reads no clock, no file and no map. Every change that the flow table reports, and
-every packet that has no flow, is added to exactly one series, so that the series sum to what the
-kernel counted.
+The fold is pure: it reads no clock, no file and no map. Every change that the flow table reports,
+and every packet that has no flow, is added to exactly one series, so that the series sum to what
+the kernel counted.
 """
 
 from __future__ import annotations

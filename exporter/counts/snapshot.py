@@ -1,7 +1,7 @@
 """What the outputs see: one immutable picture of every count, taken at one moment.
 
-Counts are in wire units: packets as they pass the wire, bytes with the L2 header. They are cumulative
-since `created_s` (seconds since the epoch) of their series, and never decrease.
+Counts are in wire units: packets as they pass the wire, bytes with the L2 header. They are
+cumulative since `created_s` (seconds since the epoch) of their series, and never decrease.
 """
 
 from __future__ import annotations
