@@ -193,13 +193,11 @@ def _load(settings: LoaderSettings, source: Path) -> tuple[dict[str, str], list[
 
 def _explain(error: str) -> str:
     """One sentence for what bcc said."""
-    if (
-        "not permitted" in error
-        or "Permission denied" in error
-        or "could not open bpf map" in error
-    ):
+    refused = ("not permitted", "Permission denied", "could not open bpf map")
+    if any(sign in error for sign in refused):
         return (
             f"the kernel refuses the program ({error}): it needs root, or CAP_BPF, CAP_NET_ADMIN"
-            " and CAP_PERFMON, and a sandbox that allows bpf(2); ayaflow-exporter check-system says which"
+            " and CAP_PERFMON, and a sandbox that allows bpf(2); ayaflow-exporter check-system"
+            " says which"
         )
     return f"the kernel program cannot be loaded ({error}); ayaflow-exporter check-system says why"
