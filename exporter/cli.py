@@ -36,7 +36,9 @@ replace that list. interface: [eth0] is short for interface: {name: [eth0]}.
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code. *words*: the command line after the program."""
     try:
-        return _dispatch(list(sys.argv[1:] if words is None else words))
+        code = _dispatch(list(sys.argv[1:] if words is None else words))
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2

@@ -33,7 +33,7 @@ def _head_of(git: Path) -> str:
     head = (git / "HEAD").read_text(encoding="utf-8").strip()
     name = head.removeprefix("ref: ")
     if name == head:
-        return head
+        return head or "unknown"
     common = git / "commondir"
     if common.is_file():
         git = (git / common.read_text(encoding="utf-8").strip()).resolve()

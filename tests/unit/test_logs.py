@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
 from exporter import logs
-
-
-@pytest.fixture(autouse=True)
-def _the_root_logger_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, raising = root.handlers[:], root.level, logging.raiseExceptions
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.raiseExceptions = raising
 
 
 def record(message: str, *args: object, **extra: object) -> logging.LogRecord:
