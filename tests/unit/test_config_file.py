@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from exporter import config
 from exporter.given import ConfigError, Given
 from exporter.options import CONFIG_FILE
-from tests.unit.loading import load_flags, load_text
+from tests.unit.loading import load_text
 
 MALFORMED = [
     ("flows: {max: 1}\nflows: {max: 2}", 2, "flows: is given twice, first in line 1"),
