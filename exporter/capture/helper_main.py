@@ -1,0 +1,64 @@
+"""The helper process: attaches and detaches for the serving process, and tidies up after it.
+
+It reads only what the serving process sends it: an operation and the index of an interface. When
+their socket ends, however the server died, it takes its clsact filters off, and ends too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+from exporter.capture.attach import Attacher
+from exporter.capture.bpf import close_all
+from exporter.errors import ExporterError
+
+_MESSAGE_BYTES = 4096
+
+
+def main(socket_fd: int) -> None:
+    """One answer for each message, until the socket ends; see helper.py for what they say."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the server gets them too, and its end is ours
+    channel = socket.socket(fileno=socket_fd)
+    attacher: Attacher | None = None
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 2)
+        if not message:
+            break
+        words = ""
+        links: tuple[int, ...] = ()
+        try:
+            if attacher is None:
+                attacher = Attacher((descriptors[0], descriptors[1]))
+            else:
+                words, links = _serve(attacher, message.decode())
+            answer = f"ok {words}"
+        except (ExporterError, OSError) as error:
+            answer = f"error {error}"
+        try:
+            socket.send_fds(channel, [answer.encode()], links)
+        except OSError:
+            break
+        close_all(links)
+    if attacher is not None:
+        attacher.detach_all()
+    os._exit(0)
+
+
+def _serve(attacher: Attacher, message: str) -> tuple[str, tuple[int, ...]]:
+    operation, _, rest = message.partition(" ")
+    number, _, rest = rest.partition(" ")
+    ifindex = int(number)
+    if operation == "attach":
+        mode, _, kind = rest.partition(" ")
+        attached = attacher.attach(ifindex, mode, kind)
+        return attached.mode, attached.link_fds
+    if operation == "detach":
+        attacher.detach(ifindex)
+        return "", ()
+    if operation == "query":
+        ingress, egress = attacher.programs_before(ifindex)
+        return f"{ingress} {egress}", ()
+    raise ExporterError(f"the helper knows no operation {operation}")
