@@ -442,6 +442,10 @@ static __always_inline __u32 tunnel_headers_len(const struct frame *frame,
 	offset = forget(frame, offset);
 	if (bridged) {
 		type = header_at(frame, offset + ETHERTYPE_OFFSET, sizeof(*type));
+		if (type && *type == bpf_htons(ETHERTYPE_VLAN)) {
+			offset = forget(frame, offset + VLAN_TAG_LEN);
+			type = header_at(frame, offset + ETHERTYPE_OFFSET, sizeof(*type));
+		}
 		if (!type ||
 		    (*type != bpf_htons(ETHERTYPE_IPV4) && *type != bpf_htons(ETHERTYPE_IPV6)))
 			return 0;
