@@ -3,8 +3,8 @@
 The serving process has none, so interfaces that appear later, or come back, and filters that must
 go at the end are the helper's. It does nothing but attach and detach, and holds no map and no link.
 
-The protocol, over a socket pair: one message `OPERATION IFINDEX MODE KIND`, one answer `ok WORDS` or
-`error SENTENCE`, with descriptors of links beside it.
+The protocol, over a socket pair: one message `OPERATION IFINDEX MODE KIND`, one answer `ok WORDS`
+or `error SENTENCE`, with descriptors of links beside it.
 """
 
 from __future__ import annotations
