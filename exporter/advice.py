@@ -106,7 +106,8 @@ def _explain_refusal(root: Path) -> str:
     status = _read(root / "proc/self/status")
     lacking = missing(status, NEEDED)
     if lacking:
-        names = " and ".join(lacking)
+        *others, last = lacking
+        names = f"{', '.join(others)} and {last}" if others else last
         return f"bpf(2) is not permitted without {names}: {RUN_AS_ROOT}"
     if in_user_namespace(_read(root / "proc/self/uid_map")):
         return USER_NAMESPACE

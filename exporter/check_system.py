@@ -24,6 +24,8 @@ _TESTED = (6, 1)
 _TCX = (6, 6)
 _MAPS_WITHOUT_CAPABILITY = (5, 19)
 
+_REFUSED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
+
 _ARPHRD_LOOPBACK = 772
 _CONTAINER_KINDS = {"veth", "macvlan", "ipvlan", "netkit"}
 
@@ -104,6 +106,8 @@ def giving_up(system: System) -> Finding:
 
 def programs(system: System) -> Finding:
     """Compiles and loads the real programs, without kernel headers and without BTF."""
+    if system.mmapable_map_error() in _REFUSED:
+        return Finding(FAIL, "programs", "cannot be loaded while bpf(2) is refused, as said above")
     start = time.monotonic()
     try:
         version = system.load_programs()
@@ -189,7 +193,7 @@ def seccomp(system: System) -> Finding:
     status = system.read("/proc/self/status")
     if advice.field(status, "Seccomp") != "2":
         return Finding(OK, "seccomp", "no filter")
-    denied = system.mmapable_map_error() in (errno.EPERM, errno.EACCES, errno.ENOSYS)
+    denied = system.mmapable_map_error() in _REFUSED
     if denied and not advice.missing(status, advice.NEEDED):
         return Finding(FAIL, "seccomp", advice.SECCOMP_DENIES)
     if denied:

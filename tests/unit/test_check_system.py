@@ -166,6 +166,12 @@ def test_a_program_that_does_not_load_says_why(system: Fake) -> None:
     assert str(finding) == "FAIL programs: the kernel refuses the program: do this"
 
 
+def test_programs_are_not_tried_where_bpf_is_refused(system: Fake) -> None:
+    system.map_error, system.load_error = errno.EPERM, "no sentence of ours"
+    finding = check_system.programs(system)
+    assert (finding.level, "bpf(2) is refused" in finding.text) == (FAIL, True)
+
+
 @pytest.mark.parametrize(
     ("release", "error", "files", "level", "text"),
     [
@@ -214,6 +220,7 @@ def test_it_attaches_by_tcx_or_else_by_clsact(
     [
         (["CAP_BPF"], 2, "", errno.EPERM, "not permitted without CAP_BPF"),
         (["CAP_BPF", "CAP_PERFMON"], 0, "", errno.EACCES, "CAP_BPF and CAP_PERFMON"),
+        (list(advice.NEEDED), 0, "", errno.EPERM, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"),
         ([], 2, "", errno.EPERM, "containerd 1.6.10, Docker 23"),
         ([], 0, "0 1000 1", errno.EPERM, "user namespace"),
         ([], 0, "", errno.EPERM, "a security module"),
