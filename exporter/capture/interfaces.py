@@ -9,22 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 from exporter.capture import netlink
 from exporter.capture.attach import Attached
 from exporter.capture.bpf import close_all
+from exporter.capture.device import Device, link_type_of
 from exporter.capture.netlink import Link
-from exporter.capture.records import (
-    LINK_ETHERNET,
-    LINK_IP,
-    LINK_OTHER,
-    ZERO_TOTALS,
-    DeviceTotals,
-    minus,
-    plus,
-)
+from exporter.capture.records import ZERO_TOTALS, DeviceTotals, minus, plus
 from exporter.capture.selection import Selection, stacked
 from exporter.capture.totals import DeviceTable, Totals
 from exporter.errors import ExporterError
@@ -35,19 +27,6 @@ UNREGISTERED_SLOT = 0
 KEEP_VANISHED_S = 3600.0
 RETRY_S = 10.0
 
-_LINK_TYPES = {
-    1: LINK_ETHERNET,
-    772: LINK_ETHERNET,  # loopback
-    512: LINK_IP,  # ppp
-    768: LINK_IP,  # ipip
-    769: LINK_IP,  # ip6tnl
-    776: LINK_IP,  # sit
-    778: LINK_IP,  # gre
-    823: LINK_IP,  # ip6gre
-    519: LINK_IP,  # rawip, as of cellular modems
-    65534: LINK_IP,  # none: tun, wireguard
-}
-
 _log = logging.getLogger(__name__)
 
 
@@ -57,41 +36,6 @@ class Privileged(Protocol):
     def attach(self, ifindex: int, mode: str, kind: str) -> Attached: ...
     def detach(self, ifindex: int) -> None: ...
     def programs_before(self, ifindex: int) -> tuple[int, int]: ...
-
-
-@dataclass(slots=True)
-class Device:
-    """One interface that is or was counted. Pairs are (ingress, egress)."""
-
-    name: str
-    slot: int
-    base: tuple[DeviceTotals, DeviceTotals]
-    """What the slot had counted for others before."""
-    created_s: float
-    """When its totals began, in seconds since the epoch."""
-    ifindex: int = 0
-    """0 while it is not there."""
-    attached: Attached | None = None
-    programs_before: tuple[int, int] = (0, 0)
-    complaint: str = ""
-    """Why it could not be attached."""
-    retry_at_s: float = 0.0
-    """Monotonic, as `vanished_at_s`."""
-    vanished_at_s: float = 0.0
-    driver_before: tuple[int, int] = (0, 0)
-    """Packets that its driver counted under earlier attachments."""
-    driver_base: tuple[int, int] = (0, 0)
-    driver_now: tuple[int, int] = (0, 0)
-
-    def driver_packets(self, direction: int) -> int:
-        """What the driver counted while a program was attached."""
-        current = max(0, self.driver_now[direction] - self.driver_base[direction])
-        return self.driver_before[direction] + current
-
-    def rebase_driver(self, now: tuple[int, int]) -> None:
-        """Keeps what was counted so far; counting goes on from what the driver says now."""
-        self.driver_before = (self.driver_packets(0), self.driver_packets(1))
-        self.driver_base = self.driver_now = now
 
 
 class Interfaces:
@@ -242,8 +186,7 @@ class Interfaces:
         _log.info("%s is counted (%s)", device.name, device.attached.mode)
 
     def _register(self, device: Device, link: Link) -> None:
-        link_type = _LINK_TYPES.get(link.hardware_type, LINK_OTHER)
-        self._table.put(link.ifindex, device.slot, link_type)
+        self._table.put(link.ifindex, device.slot, link_type_of(link))
 
     def _rename(self, device: Device, link: Link, wall_s: float, now_s: float) -> None:
         """The programs stay where they are if the new name is wanted too; only the slot changes."""
