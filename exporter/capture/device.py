@@ -1,4 +1,4 @@
-"""What is remembered of one interface: where its totals are, how it is attached, what its driver did."""
+"""What is remembered of one interface: its slot, how it is attached, what its driver counted."""
 
 from __future__ import annotations
 
