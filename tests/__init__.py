@@ -1,0 +1,1 @@
+"""unit: no privileges, no kernel; kernel: the real program, run on frames; e2e: the real exporter."""
