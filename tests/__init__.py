@@ -1,1 +1,1 @@
-"""unit: no privileges, no kernel; kernel: the real program, run on frames; e2e: the real exporter."""
+"""unit: no privileges; kernel: the real program, run on frames; e2e: the real exporter."""
