@@ -35,7 +35,7 @@ run: setup ## Count on the default interface, as root; PORT=10517, ARGS='--inter
 	@exec $(SUDO) $(BIN)/ayaflow-exporter run --web.listen-address :$(PORT) $(ARGS)
 
 test-setup: setup $(VENV)/.dev $(CACHE)/prometheus/usr/bin/promtool ## Install what tests and checks need
-	@scripts/apt-install $(TEST_PACKAGES)
+	@.ci/apt-install $(TEST_PACKAGES)
 
 test: test-setup ## All tests, as root (they load the program and make network namespaces)
 	@$(SUDO) $(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -61,8 +61,8 @@ clean: ## Remove everything that make made
 	@$(SUDO) rm -rf $(VENV) $(CACHE) .run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@$(SUDO) find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.runtime: setup.cfg pyproject.toml scripts/apt-install Makefile
-	@scripts/apt-install $(PACKAGES)
+$(VENV)/.runtime: setup.cfg pyproject.toml .ci/apt-install Makefile
+	@.ci/apt-install $(PACKAGES)
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv --system-site-packages $(VENV)
 	@$(BIN)/python -m pip install -q -e .
 	@$(BIN)/python -m compileall -q $(SITE) || true
@@ -74,4 +74,4 @@ $(VENV)/.dev: $(VENV)/.runtime
 	@touch $@
 
 $(CACHE)/prometheus/usr/bin/promtool:
-	@scripts/fetch-prometheus $(CACHE)/prometheus
+	@.ci/fetch-prometheus $(CACHE)/prometheus

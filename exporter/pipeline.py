@@ -17,13 +17,14 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from exporter import check_system
 from exporter.capture import privileges
 from exporter.capture.closing import Closing
 from exporter.capture.flow_table import FlowTable, slots_for
 from exporter.capture.grace import GracePeriods
 from exporter.capture.helper import Helper
 from exporter.capture.interfaces import Interfaces
-from exporter.capture.loader import Loader, LoaderSettings, Programs
+from exporter.capture.loader import Loader, LoaderSettings, Programs, check_permission
 from exporter.capture.netlink import LinkEvents
 from exporter.capture.ring import FlowEventRing
 from exporter.capture.selection import Selection
@@ -36,6 +37,7 @@ from exporter.errors import ExporterError
 from exporter.loop import LOOK_S, POLL_S, SWEEP_S, Loop, boot_s
 from exporter.names.attribution import Attribution
 from exporter.outputs import listen
+from exporter.system import System
 from exporter.version import VERSION, revision
 
 DEVICE_SLOTS = 256
@@ -59,6 +61,7 @@ def run(config: Config) -> None:
     with ExitStack() as at_exit:
         listener = at_exit.enter_context(listen.bind(config.web.listen_address))
         at_exit.enter_context(_lock())
+        check_permission()
         settings = LoaderSettings(
             flow_slots=slots_for(config.flows.max),
             device_slots=DEVICE_SLOTS,
@@ -200,15 +203,9 @@ def _map_memory_bytes(fd: int) -> int:
 
 
 def _warn_of_namespace() -> None:
-    try:
-        mine, first = (os.readlink(f"/proc/{pid}/ns/net") for pid in ("self", "1"))
-    except OSError:
-        return
-    if mine != first:
-        _log.warning(
-            "this is not the network namespace of process 1: only its own interfaces are counted,"
-            " not the node's (in Kubernetes, set hostNetwork: true)"
-        )
+    namespace = check_system.network_namespace(System())
+    if namespace.level != check_system.OK:
+        _log.warning("network namespace: %s", namespace.text)
 
 
 def _not_ready(kernel: Kernel, loop: Loop) -> str | None:

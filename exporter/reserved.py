@@ -24,6 +24,4 @@ RESERVED: dict[str, frozenset[str]] = {
     "names.interface": frozenset(),
     "otlp.endpoint": frozenset(),
     "pin.path": frozenset({"none"}),
-    "web.allow": frozenset(),
-    "web.config.file": frozenset(),
 }

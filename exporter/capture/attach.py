@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
+from exporter import advice
 from exporter.capture import bpf, clsact, netlink
 from exporter.errors import ExporterError
 
@@ -110,10 +111,7 @@ class Attacher:
 
 def _explain(error: OSError, mode: str) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
-        return (
-            "the kernel does not let it attach a program: it needs CAP_BPF and CAP_NET_ADMIN, and a"
-            " sandbox that allows bpf(2); ayaflow-exporter check-system says which"
-        )
+        return advice.explain_bpf_error(error.errno)
     if error.errno == errno.ENODEV:
         return "the interface vanished while it was being attached"
     if mode == TCX and error.errno in _NO_TCX:

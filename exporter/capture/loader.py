@@ -18,6 +18,8 @@ import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from exporter import advice
+from exporter.capture import bpf
 from exporter.errors import ExporterError
 
 HASH_KEYS = 13
@@ -25,12 +27,6 @@ _HASH_MULTIPLIER = 6
 """The one key of 64 bits; it must be odd."""
 
 LOAD_TIMEOUT_S = 60.0
-
-_NO_BCC = (
-    "the Python module bcc is missing: install python3-bpfcc (Debian, Ubuntu) and use"
-    " /usr/bin/python3, or a virtual environment made from it with --system-site-packages"
-    " (the package named bcc on PyPI is something else)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +72,22 @@ def source_dir() -> Path:
 
 
 def _bcc_path() -> str:
-    """The folder that bcc is imported from."""
+    """The folder that bcc is imported from. Raises ExporterError without it."""
     spec = importlib.util.find_spec("bcc")
     if spec is None or not spec.submodule_search_locations:
-        raise ExporterError(_NO_BCC)
-    return str(Path(next(iter(spec.submodule_search_locations))).parent)
+        raise ExporterError(f"the Python module bcc is missing: {advice.NO_BCC}")
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    if not (folder / "libbcc.py").is_file():
+        raise ExporterError(f"{folder} is not BCC: pip uninstall bcc; {advice.NO_BCC}")
+    return str(folder.parent)
+
+
+def check_permission() -> None:
+    """Raises ExporterError where the kernel does not let this process use bpf(2), and says why."""
+    try:
+        os.close(bpf.map_create_array(8, 1, bpf.MAP_FLAG_MMAPABLE))
+    except OSError as error:
+        raise ExporterError(advice.explain_bpf_error(error.errno or 0)) from error
 
 
 class Loader:
@@ -177,7 +184,7 @@ def _load(settings: LoaderSettings, source: Path) -> tuple[dict[str, str], list[
         import bcc
         from bcc import BPF
     except ImportError as error:
-        raise ExporterError(f"{_NO_BCC} ({error})") from error
+        raise ExporterError(f"bcc cannot be imported ({error}): {advice.NO_BCC}") from error
     try:
         program = BPF(
             src_file=str(source / "flow_monitor.c"), cflags=compiler_flags(settings, source)
@@ -185,19 +192,9 @@ def _load(settings: LoaderSettings, source: Path) -> tuple[dict[str, str], list[
         ingress = program.load_func("monitor_ingress", BPF.SCHED_CLS)
         egress = program.load_func("monitor_egress", BPF.SCHED_CLS)
     except Exception as error:  # bcc raises the bare Exception
-        raise ExporterError(_explain(str(error))) from error
+        raise ExporterError(
+            f"the kernel program cannot be loaded ({error}); ayaflow-exporter check-system says why"
+        ) from error
     maps = ("flows", "totals", "devices", "flow_events", "grace", "grace_inner")
     descriptors = [ingress.fd, egress.fd, *(program[name].map_fd for name in maps)]
     return {"bcc_version": str(bcc.__version__)}, descriptors
-
-
-def _explain(error: str) -> str:
-    """One sentence for what bcc said."""
-    refused = ("not permitted", "Permission denied", "could not open bpf map")
-    if any(sign in error for sign in refused):
-        return (
-            f"the kernel refuses the program ({error}): it needs root, or CAP_BPF, CAP_NET_ADMIN"
-            " and CAP_PERFMON, and a sandbox that allows bpf(2); ayaflow-exporter check-system"
-            " says which"
-        )
-    return f"the kernel program cannot be loaded ({error}); ayaflow-exporter check-system says why"

@@ -44,12 +44,13 @@ def test_run_is_the_default(runs: list[Config], words: list[str]) -> None:
 
 
 def test_each_option_of_a_later_version_is_one_warning(runs: list[Config], capsys: Out) -> None:
-    assert cli.main(["--pin.path", "/x", "--web.allow=a", "--web.allow=b", "--history.path=x"]) == 0
+    words = ["--pin.path", "/x", "--domains.hide=a", "--domains.hide=b", "--history.path=x"]
+    assert cli.main(words) == 0
     lines = capsys.readouterr().err.splitlines()
     assert [re.sub(r"^ts=\S+ ", "", line) for line in lines] == [
+        'level=warning msg="--domains.hide has no effect in this version"',
         'level=warning msg="--history.path has no effect in this version"',
         'level=warning msg="--pin.path has no effect in this version"',
-        'level=warning msg="--web.allow has no effect in this version"',
     ]
     assert len(runs) == 1
 

@@ -232,10 +232,10 @@ def test_a_reserved_option_is_taken_and_named(tmp_path: Path, key: str) -> None:
 
 
 def test_a_reserved_option_may_have_any_shape(tmp_path: Path) -> None:
-    text = "domains:\n  hide: [{match: x, as: y}]\nweb: {allow: [10.0.0.0/8]}\n"
+    text = "domains:\n  hide: [{match: x, as: y}]\nmetrics: {labels: [role]}\n"
     assert load_text(tmp_path, text).not_yet == (
         f"{tmp_path}/c.yaml:2: domains.hide",
-        f"{tmp_path}/c.yaml:3: web.allow",
+        f"{tmp_path}/c.yaml:3: metrics.labels",
     )
 
 
