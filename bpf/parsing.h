@@ -171,9 +171,13 @@ static __always_inline __u32 forget(const struct frame *frame, __u32 offset)
 /* The header of *len* bytes at *offset*, or 0 where the packet ends before it does. */
 static __always_inline void *header_at(const struct frame *frame, __u32 offset, const __u32 len)
 {
-	if (frame->data + offset + len > frame->data_end)
-		return 0;
-	return frame->data + offset;
+	void *header = frame->data + offset;
+
+	if (header + len > frame->data_end)
+		header = 0;
+	/* Or the compiler may compare again where 0 is looked for, and the verifier loses its way. */
+	asm volatile("" : "+r"(header));
+	return header;
 }
 
 static __always_inline void parse_transport(const struct frame *frame, struct packet *packet)
