@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,7 +16,7 @@ SMALL_TABLE = 1024
 FULL_TABLE = 131_072
 """What the exporter takes for 50,000 flows."""
 TINY_TABLE = 64
-TINY_RING = 4096
+TINY_RING = mmap.PAGESIZE
 
 
 def _load(flow_slots: int, ring_bytes: int = 1 << 18) -> Kernel:
