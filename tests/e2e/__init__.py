@@ -1,0 +1,1 @@
+"""The real exporter in network namespaces, with real traffic. As root."""

@@ -1,0 +1,79 @@
+"""Fixtures of the end-to-end tests. A tool that is missing fails them: a skip would hide it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite(
+    "tests.e2e.exporter_process", "tests.e2e.kernel_objects", "tests.e2e.metrics", "tests.e2e.net"
+)
+
+from tests.e2e.net import Network  # noqa: E402
+from tests.e2e.traffic import Flood  # noqa: E402
+
+TOOLS = ("bpftool", "cc", "curl", "ethtool", "ip", "iperf3", "setpriv", "sysctl", "tc")
+
+_numbers = itertools.count()
+_figures: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes; run with -m slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests run only when they are asked for."""
+    if "slow" in config.option.markexpr:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says a figure that was measured; all of them are shown after the tests."""
+    return lambda text: _figures.append(f"{request.node.name}: {text}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _figures:
+        terminalreporter.section("figures")
+        for line in _figures:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tools() -> None:
+    assert os.geteuid() == 0, "the end-to-end tests make network namespaces: run them as root"
+    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    assert not missing, f"install {', '.join(missing)}: make test-setup does"
+
+
+@pytest.fixture
+def network(_tools: None) -> Iterator[Network]:
+    """Namespaces that are this test's own, deleted after it."""
+    made = Network(f"ayaflow-{os.getpid()}-{next(_numbers)}")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def flood(_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Flood:
+    """The packet generator, compiled."""
+    source = Path(__file__).parent / "flood.c"
+    program = tmp_path_factory.mktemp("flood") / "flood"
+    subprocess.run(
+        ["cc", "-O2", "-Wall", "-Werror", "-std=gnu11", "-o", str(program), str(source)], check=True
+    )
+    return Flood(program)

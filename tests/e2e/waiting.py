@@ -1,0 +1,28 @@
+"""Waiting for a condition, so that no test sleeps for a fixed time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_POLL_S = 0.05
+
+
+def wait_until(check: Callable[[], T], timeout_s: float = 10.0, poll_s: float = _POLL_S) -> T:
+    """Calls *check* until it raises no AssertionError and answers something that is not False.
+
+    Returns its answer. At the end of the time, what the last call raised is raised.
+    """
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            answer = check()
+            assert answer is not False, f"{check} stayed false for {timeout_s} s"
+            return answer
+        except AssertionError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(poll_s)
