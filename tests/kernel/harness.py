@@ -60,8 +60,9 @@ class WireCounts(NamedTuple):
     packets: int
     bytes: int
 
-    def __add__(self, other: tuple[int, ...]) -> WireCounts:  # type: ignore[override]
-        return WireCounts(self.packets + other[0], self.bytes + other[1])
+    def plus(self, packets: int, size: int) -> WireCounts:
+        """The sum."""
+        return WireCounts(self.packets + packets, self.bytes + size)
 
 
 class FlowKey(NamedTuple):
@@ -168,7 +169,7 @@ class Kernel:
         wire: WireCounts | None = None,
     ) -> None:
         """Runs one frame; *wire* says what it counts as, where not as one of its length."""
-        self.sent[direction] += wire or (1, len(frame))
+        self.sent[direction] = self.sent[direction].plus(*(wire or (1, len(frame))))
         if len(frame) < _TEST_RUN_MIN.get(frame[12:14], 0):
             self._send(frame, direction)
             return
@@ -228,7 +229,7 @@ class Kernel:
         sums: dict[FlowKey, WireCounts] = {}
         for entry in self.flows():
             if entry.flow.direction == direction:
-                sums[entry.key] = sums.get(entry.key, WireCounts(0, 0)) + entry.counts
+                sums[entry.key] = sums.get(entry.key, WireCounts(0, 0)).plus(*entry.counts)
         return sums
 
     def events(self) -> list[Event]:
@@ -250,7 +251,7 @@ class Kernel:
             )
             for entry in flows:
                 if entry.flow.direction == direction:
-                    accounted += entry.counts
+                    accounted = accounted.plus(*entry.counts)
             counted = WireCounts(totals.packets, totals.bytes)
             if not self.sent[direction] == counted == accounted:
                 raise AssertionError(

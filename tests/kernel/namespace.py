@@ -32,12 +32,13 @@ def namespace_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, initializer=_enter_new_namespace)
 
 
-def add_veth(name: str, peer: str, *options: str) -> None:
+def add_veth(ends: tuple[str, str], indexes: tuple[int, int] | None = None) -> None:
     """A pair of devices, up and without IPv6, which would send packets of its own accord."""
     Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
-    pair = ["ip", "link", "add", name, *options, "type", "veth", "peer", "name", peer]
-    subprocess.run(pair, check=True)
-    for device in (name, peer):
+    first, second = (("index", str(index)) for index in indexes) if indexes else ((), ())
+    command = ["ip", "link", "add", ends[0], *first, "type", "veth", "peer", "name", ends[1]]
+    subprocess.run([*command, *second], check=True)
+    for device in ends:
         subprocess.run(["ip", "link", "set", device, "up"], check=True)
 
 
@@ -55,7 +56,7 @@ class LiveWire:
             thread.submit(self._set_up, programs).result()
 
     def _set_up(self, programs: Programs) -> None:
-        add_veth(*_DEVICES.values())
+        add_veth((_DEVICES[FLOW_INGRESS], _DEVICES[FLOW_EGRESS]))
         attached = {FLOW_INGRESS: programs.ingress_fd, FLOW_EGRESS: programs.egress_fd}
         for direction, device in _DEVICES.items():
             ifindex = socket.if_nametoindex(device)
