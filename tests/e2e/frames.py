@@ -1,14 +1,22 @@
-"""Frames made by hand, as bytes."""
+"""Frames made by hand, as bytes, and a device to put those in that have no L2 header."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
 import struct
+
+from tests.e2e.net import Namespace
 
 VLAN = 0x8100
 QINQ = 0x88A8
 IPV4 = 0x0800
 ARP = 0x0806
+
+_TUNSETIFF = 0x400454CA
+_IFF_TUN = 0x0001
+_IFF_NO_PI = 0x1000
 
 _SENDER = "02:00:00:00:00:01"
 
@@ -55,3 +63,14 @@ def checksum(header: bytes) -> int:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
+
+
+def open_tun(namespace: Namespace, name: str) -> int:
+    """A new tun device and its descriptor: what is written comes in, what leaves can be read."""
+
+    def work() -> int:
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
+        return fd
+
+    return namespace.inside(work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import struct
@@ -14,10 +13,6 @@ from tests.e2e import frames
 from tests.e2e.exporter_process import Audit, Exporter
 from tests.e2e.net import End, Namespace, Network
 from tests.e2e.traffic import NOBODY, send_frames
-
-_TUNSETIFF = 0x400454CA
-_IFF_TUN = 0x0001
-_IFF_NO_PI = 0x1000
 
 
 @pytest.fixture
@@ -92,7 +87,7 @@ def _icmp_echoes(namespace: Namespace, address: str, count: int) -> int:
 
 def test_a_tun_device_has_no_l2_header(network: Network) -> None:
     host = network.namespace("host")
-    tun = _open_tun(host, "tun0")
+    tun = frames.open_tun(host, "tun0")
     try:
         host.ip("address add 10.7.0.1/24 dev tun0")
         host.ip("link set tun0 up")
@@ -120,12 +115,3 @@ def test_a_tun_device_has_no_l2_header(network: Network) -> None:
             assert metrics.value("ayaflow_flow_table_entries") == 4
     finally:
         os.close(tun)
-
-
-def _open_tun(namespace: Namespace, name: str) -> int:
-    def work() -> int:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
-        return fd
-
-    return namespace.inside(work)

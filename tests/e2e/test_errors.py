@@ -1,0 +1,175 @@
+"""What the user did wrong, each in one sentence that says what to do, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.exporter_process import PORT, ROOT, Exporter, exporter_command
+from tests.e2e.kernel_objects import attached_objects
+from tests.e2e.net import Namespace, Network
+
+_TIMEOUT_S = 30
+
+
+@pytest.fixture
+def host(network: Network) -> Namespace:
+    """With one interface and no default route."""
+    made = network.namespace("host")
+    network.wire(network.namespace("peer"), made)
+    return made
+
+
+def _fails(
+    namespace: Namespace,
+    *command: str,
+    env: dict[str, str] | None = None,
+    code: int = 1,
+) -> str:
+    """Runs what must fail within the time, and returns its one sentence."""
+    done = subprocess.run(
+        namespace.wrap(*command),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        env={**os.environ, **(env or {})},
+    )
+    assert done.returncode == code, done
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("ayaflow-exporter: "), lines
+    assert "Traceback" not in lines[0]
+    assert not attached_objects(namespace).programs
+    assert "clsact" not in namespace.tc("qdisc show")
+    return lines[0]
+
+
+def test_an_unprivileged_start(host: Namespace) -> None:
+    as_nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    said = _fails(host, *as_nobody, *exporter_command("--interface", "eth0"))
+    assert "root" in said
+    assert "CAP_BPF" in said
+
+
+@pytest.mark.parametrize("missing", ["bpf", "net_admin"])
+def test_a_start_without_one_capability(host: Namespace, missing: str) -> None:
+    dropped = f"-{missing},-sys_admin"
+    without = ("setpriv", "--bounding-set", dropped, "--inh-caps", dropped)
+    said = _fails(host, *without, *exporter_command("--interface", "eth0"))
+    assert f"CAP_{missing.upper()}" in said
+
+
+def test_without_bcc(host: Namespace) -> None:
+    """No module of that name is found, as in a virtual environment without the system's packages."""
+    said = _fails(
+        host,
+        sys.executable,
+        "-c",
+        "import sys, importlib.util as u; real = u.find_spec;"
+        "u.find_spec = lambda name, *rest: None if name == 'bcc' else real(name, *rest);"
+        "from exporter.cli import main; sys.exit(main(['--interface', 'eth0']))",
+    )
+    assert "python3-bpfcc" in said
+
+
+def test_with_a_bcc_that_is_something_else(host: Namespace, tmp_path: Path) -> None:
+    (tmp_path / "bcc").mkdir()
+    (tmp_path / "bcc" / "__init__.py").write_text("")
+    command = exporter_command("--interface", "eth0")
+    said = _fails(host, *command, env={"PYTHONPATH": str(tmp_path)})
+    assert "python3-bpfcc" in said
+
+
+def test_an_unknown_interface(host: Namespace) -> None:
+    said = _fails(host, *exporter_command("--interface", "eth0", "--interface", "wan7"))
+    assert "wan7" in said
+    assert "eth0" in said, "what there is"
+
+
+def test_no_default_route(host: Namespace) -> None:
+    said = _fails(host, *exporter_command())
+    assert "default route" in said
+    assert "--interface" in said
+
+
+def test_a_port_in_use(host: Namespace) -> None:
+    with host.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.bind(("127.0.0.1", PORT))
+        taken.listen()
+        address = f"127.0.0.1:{PORT}"
+        said = _fails(
+            host, *exporter_command("--interface", "eth0", "--web.listen-address", address)
+        )
+    assert address in said
+    assert "--web.listen-address" in said
+
+
+def test_two_exporters_in_one_namespace(host: Namespace) -> None:
+    with Exporter(host, "--interface", "eth0") as first:
+        done = subprocess.run(
+            host.wrap(
+                *exporter_command("--interface", "eth0", "--web.listen-address", "127.0.0.1:10518")
+            ),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+        )
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert "another ayaflow-exporter" in done.stderr
+        assert first.get("/-/ready").status == 200
+        assert all(len(ids) == 1 for ids in first.objects().programs.values())
+
+
+def test_exporters_in_two_namespaces(network: Network, host: Namespace) -> None:
+    other = network.namespace("other")
+    network.wire(other, network.namespace("third"))
+    with (
+        Exporter(host, "--interface", "eth0") as one,
+        Exporter(other, "--interface", "eth0") as two,
+    ):
+        assert one.get().status == two.get().status == 200
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (("--interfaces", "eth0"), "--interfaces"),
+        (("--flows.max", "none"), "--flows.max"),
+        (("--flows.max", "0"), "--flows.max"),
+        (("--ring.size", "5000"), "--ring.size"),
+        (("--ring.size", "2048"), "--ring.size"),
+        (("--attach", "xdp"), "--attach"),
+        (("--flows.idle-timeout", "soon"), "--flows.idle-timeout"),
+        (("--web.listen-address", "nowhere"), "--web.listen-address"),
+        (("--interface",), "--interface"),
+        (("walk",), "walk"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_bad_flags(host: Namespace, flags: tuple[str, ...], word: str) -> None:
+    assert word in _fails(host, *exporter_command(*flags), code=2)
+
+
+@pytest.mark.parametrize("user", ["root", "0", "nobody-of-that-name"])
+def test_a_user_that_cannot_be(host: Namespace, user: str) -> None:
+    said = _fails(host, *exporter_command("--interface", "eth0", "--user", user))
+    assert "--user" in said
+
+
+def test_a_configuration_file_with_an_unknown_key(host: Namespace, tmp_path: Path) -> None:
+    file = tmp_path / "ayaflow.yml"
+    file.write_text("interface: [eth0]\nflows:\n  maximum: 5\n")
+    said = _fails(host, *exporter_command("--config.file", str(file)))
+    assert f"{file}:3" in said
+    assert "maximum" in said
