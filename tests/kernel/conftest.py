@@ -19,6 +19,22 @@ TINY_TABLE = 64
 TINY_RING = mmap.PAGESIZE
 
 
+Figures = dict[str, object]
+_FIGURES: Figures = {}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Shows what the tests measured."""
+    for name, figure in _FIGURES.items():
+        terminalreporter.write_line(f"{name}: {figure}")
+
+
+@pytest.fixture
+def figures() -> Figures:
+    """Figures to show at the end of the session, by name."""
+    return _FIGURES
+
+
 def _load(flow_slots: int, ring_bytes: int = 1 << 18) -> Kernel:
     if os.geteuid() != 0:
         pytest.fail("tests/kernel load the kernel program: run them as root (make test does)")

@@ -18,6 +18,7 @@ from exporter.capture.records import (
     FLOW_LIVE,
     FLOW_SUPERSEDED,
 )
+from tests.kernel.conftest import Figures
 from tests.kernel.harness import Kernel
 from tests.kernel.packets import ether, v4, v6
 
@@ -193,7 +194,7 @@ def _scan_v6(rng: random.Random) -> Iterator[tuple[Endpoint, Endpoint]]:
 def test_the_default_table_has_room_for_50000_flows(
     full_table: Kernel,
     connections: Callable[[random.Random], Iterator[tuple[Endpoint, Endpoint]]],
-    record_property: Callable[[str, object], None],
+    figures: Figures,
 ) -> None:
     """25,000 connections, both ways."""
     source = connections(random.Random(3))
@@ -202,6 +203,6 @@ def test_the_default_table_has_room_for_50000_flows(
     overflow = sum(
         full_table.totals(direction).overflow_packets for direction in (FLOW_INGRESS, FLOW_EGRESS)
     )
-    record_property("overflow", overflow)
+    figures[f"{connections.__name__.strip('_')}: of {FLOWS} flows without room"] = overflow
     assert len(full_table.flows()) + overflow == FLOWS
     assert overflow <= OVERFLOW_BOUND
