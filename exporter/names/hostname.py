@@ -15,6 +15,7 @@ _SHOWN_MAX = 40
 _HOST_NAME = re.compile(rb"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _OCTET = rb"0*(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
 _IPV4 = re.compile(rb"(?:%b\.){3}%b\.?" % (_OCTET, _OCTET))
+_ZONE = re.compile(rb"[A-Za-z0-9._~-]+")
 _ADDRESS_MAX = 64
 """Characters: 45 of an address, brackets, and a zone, which is the name of an interface."""
 
@@ -53,8 +54,11 @@ def is_ip_literal(raw: bytes) -> bool:
         return _IPV4.fullmatch(raw) is not None
     if raw[:1] == b"[" and raw[-1:] == b"]":
         raw = raw[1:-1]
+    address, percent, zone = raw.partition(b"%")
+    if percent and _ZONE.fullmatch(zone) is None:
+        return False
     try:
-        socket.inet_pton(socket.AF_INET6, raw.partition(b"%")[0].decode("ascii"))
+        socket.inet_pton(socket.AF_INET6, address.decode("ascii"))
     except (OSError, ValueError):
         return False
     return True
