@@ -12,21 +12,23 @@ Rules:
 
 from __future__ import annotations
 
+import struct
 from typing import NamedTuple
 
-from exporter.names.cursor import Cursor, ParseError, TruncatedError
+from exporter.names.cursor import Cursor, ParseError
 from exporter.names.hostname import is_ip_literal, parse_host_name
 
 HANDSHAKE_MAX = 16 * 1024
 """Bytes of a ClientHello with its header. Those with post-quantum keys have 2 KB, with a session
 ticket and padding 4 KB: four times that is room enough, and as much as one record can hold."""
 
-RECORDS_MAX = 64 * 1024
-"""Bytes of records that a ClientHello may take. A client may cut it into fragments of any size: the
-longest one, in fragments of two bytes each, takes 57 KB."""
+RECORDS_MAX = 1024
+"""Records that a ClientHello may take. A client may cut it into fragments of any size, and some do
+to hide from readers: one of 1 KB into single bytes, the longest one into 16 bytes each."""
 
 _RECORD_HANDSHAKE = 22
-_RECORD_HEADER_LEN = 5
+_RECORD_HEADER = struct.Struct("!BBBH")
+"""Content type, major and minor version, length."""
 _FRAGMENT_MAX = 1 << 14
 _MAJOR_VERSION = 3
 """First byte of each version from SSL 3.0 to TLS 1.3 (RFC 8446 appendix D)."""
@@ -36,8 +38,11 @@ _MESSAGE_HEADER_LEN = 4
 _RANDOM_LEN = 32
 _SESSION_ID_MAX = 32
 
+_EXTENSION_HEADER = struct.Struct("!HH")
 _EXTENSION_SERVER_NAME = 0
 _EXTENSION_ECH = 0xFE0D
+
+_NAME_HEADER = struct.Struct("!BH")
 _NAME_HOST = 0
 
 
@@ -98,43 +103,44 @@ def client_hello_len(start: bytes | bytearray) -> int:
 
 def _gather(stream: bytes) -> tuple[bytes | None, int]:
     """The message in the records and 0; or None and the least length of a stream that has it."""
-    cursor = Cursor(stream[:RECORDS_MAX])
+    cursor = Cursor(stream)
     message = bytearray()
-    while (missing := client_hello_len(message) - len(message)) > 0:
-        record_at = cursor.position
-        try:
-            length = _read_record_header(cursor)
-        except TruncatedError:
-            return None, _within_bounds(record_at + _RECORD_HEADER_LEN + missing)
+    for _ in range(RECORDS_MAX):
+        missing = client_hello_len(message) - len(message)
+        if cursor.remaining < _RECORD_HEADER.size:
+            wanted = cursor.position + _RECORD_HEADER.size + missing
+            _check_record_start(cursor.rest())
+            return None, wanted
+        length = _read_record_header(cursor)
         fragment = cursor.take(min(length, cursor.remaining))
         message += fragment
-        missing = client_hello_len(message) - len(message)
+        whole_len = client_hello_len(message)
+        missing = whole_len - len(message)
+        if missing <= 0:
+            return bytes(message[:whole_len]), 0
         outstanding = length - len(fragment)
-        if outstanding and missing > 0:
-            beyond = missing - outstanding
-            more = outstanding + _RECORD_HEADER_LEN + beyond if beyond > 0 else missing
-            return None, _within_bounds(cursor.position + more)
-    return bytes(message[: client_hello_len(message)]), 0
-
-
-def _within_bounds(wanted: int) -> int:
-    if wanted > RECORDS_MAX:
-        raise ParseError(f"a ClientHello in {wanted} bytes of records or more")
-    return wanted
+        if outstanding >= missing:
+            return None, cursor.position + missing
+        if outstanding:
+            return None, cursor.position + missing + _RECORD_HEADER.size
+    raise ParseError(f"a ClientHello in more than {RECORDS_MAX} records")
 
 
 def _read_record_header(cursor: Cursor) -> int:
     """The length of the fragment that follows (RFC 8446 5.1)."""
-    content_type = cursor.u8()
-    if content_type != _RECORD_HANDSHAKE:
-        raise ParseError(f"content type {content_type}, not a handshake record")
-    if cursor.u8() != _MAJOR_VERSION:
-        raise ParseError("not a record of TLS")
-    cursor.skip(1)
-    length = cursor.u16()
+    content_type, major, _, length = cursor.unpack(_RECORD_HEADER)
+    _check_record_start(bytes((content_type, major)))
     if not 0 < length <= _FRAGMENT_MAX:
         raise ParseError(f"a handshake record of {length} bytes")
-    return length
+    return int(length)
+
+
+def _check_record_start(start: bytes) -> None:
+    """Content type and major version, as far as they are there."""
+    if start and start[0] != _RECORD_HANDSHAKE:
+        raise ParseError(f"content type {start[0]}, not a handshake record")
+    if start[1:] and start[1] != _MAJOR_VERSION:
+        raise ParseError("not a record of TLS")
 
 
 def _read_client_hello(cursor: Cursor) -> ClientHello:
@@ -163,8 +169,7 @@ def _read_extensions(cursor: Cursor) -> ClientHello:
     names: list[str | None] = []
     has_ech = False
     while cursor.remaining:
-        extension = cursor.u16()
-        length = cursor.u16()
+        extension, length = cursor.unpack(_EXTENSION_HEADER)
         if extension == _EXTENSION_SERVER_NAME:
             with cursor.block(length):
                 names.append(_read_server_name(cursor))
@@ -183,8 +188,8 @@ def _read_server_name(cursor: Cursor) -> str | None:
     hosts: list[bytes] = []
     with cursor.block(cursor.u16()):
         while cursor.remaining:
-            name_type = cursor.u8()
-            name = cursor.take(cursor.u16())  # names of each type have this length
+            name_type, length = cursor.unpack(_NAME_HEADER)  # so whatever the type
+            name = cursor.take(length)
             if name_type == _NAME_HOST:
                 hosts.append(name)
     if len(hosts) > 1:
