@@ -34,13 +34,19 @@ PACKETS_MAX = 32
 """Initial packets that one connection may take for its ClientHello: the longest one takes 14 of
 1,200 bytes, and each may be sent again once."""
 
-_PADDING = 0x00
-_PING = 0x01
+_READS_MAX = 4096
+"""Reads that the frames of one packet may take: with a frame for each byte of the handshake, 1,500
+bytes take 2,300."""
+
+_ACK_RANGES_MAX = 256
+"""Ranges of an ACK frame: by then a client has not received as many packets."""
+
 _ACK = 0x02
 _ACK_ECN = 0x03
 _CONNECTION_CLOSE = 0x1C
 
-_ZEROS = re.compile(rb"\0*")
+_IDLE = re.compile(rb"[\x00\x01]+")
+"""PADDING and PING frames in a row."""
 
 
 class InitialReader:
@@ -134,11 +140,14 @@ def _read_frames(opened: Opened, crypto: _CryptoStream) -> None:
     """Takes the CRYPTO frames; passes over what else an Initial packet may hold (RFC 9000 12.4)."""
     cursor = Cursor(opened.frames)
     while cursor.remaining:
+        if cursor.reads > _READS_MAX:
+            raise ParseError(f"over {_READS_MAX} reads in one Initial packet")
+        idle = _IDLE.match(opened.frames, cursor.position)
+        if idle is not None:
+            cursor.skip(len(idle[0]))
+            continue
         frame_type = cursor.u8()
-        if frame_type == _PADDING:
-            zeros = _ZEROS.match(opened.frames, cursor.position)
-            cursor.seek(zeros.end() if zeros else cursor.position)
-        elif frame_type == opened.scheme.crypto_frame:
+        if frame_type == opened.scheme.crypto_frame:
             offset = read_varint(cursor)
             crypto.add(offset, cursor.take(read_varint(cursor)))
         elif frame_type in (_ACK, _ACK_ECN):
@@ -147,7 +156,7 @@ def _read_frames(opened: Opened, crypto: _CryptoStream) -> None:
             read_varint(cursor)  # the error
             read_varint(cursor)  # the frame type that caused it
             cursor.skip(read_varint(cursor))
-        elif frame_type != _PING:
+        else:
             raise ParseError(f"frame type {frame_type} in an Initial packet")
 
 
@@ -156,6 +165,8 @@ def _pass_ack(cursor: Cursor, *, has_ecn: bool) -> None:
     read_varint(cursor)  # the largest number acknowledged
     read_varint(cursor)  # the delay
     ranges = read_varint(cursor)
+    if ranges > _ACK_RANGES_MAX:
+        raise ParseError(f"an ACK frame of {ranges} ranges")
     read_varint(cursor)  # the first range
     for _ in range(ranges):
         read_varint(cursor)

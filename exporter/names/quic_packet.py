@@ -21,6 +21,9 @@ _VERSION_LEN = 4
 _CONNECTION_ID_MAX = 20
 _PACKET_NUMBER_LEN_MAX = 4
 
+_COALESCED_MAX = 16
+"""Packets that are looked for in one datagram: of each type one makes sense, which is four."""
+
 
 class InitialPacket(NamedTuple):
     """A client's Initial packet, protected as it is."""
@@ -67,7 +70,9 @@ def read_initials(datagram: bytes) -> Iterator[InitialPacket]:
     nobody can tell. Raises ParseError for a broken header, or a datagram that was cut.
     """
     cursor = Cursor(datagram)
-    while cursor.remaining:
+    for _ in range(_COALESCED_MAX):
+        if not cursor.remaining:
+            return
         begin = cursor.position
         first = cursor.u8()
         if not first & _LONG_HEADER:
