@@ -37,7 +37,7 @@ PROBE_READS_AND_PRINTS = (4, 6, 45, 112, 113, 114, 115, 177)
 """bpf_probe_read*, bpf_trace_printk and bpf_trace_vprintk."""
 
 INSTRUCTIONS_BOUND = 2_500
-"""Of each program, as the kernel keeps it: about 1,800, 12 KB of machine code for both."""
+"""Of each program, as the kernel keeps it: about 1,340."""
 
 VERIFIED_BOUND = 200_000
 """Instructions that the verifier walks for each program: about 50,000 on Linux 6.18. It gives up at
