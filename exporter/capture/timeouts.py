@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 _TICKS = 255
 """0 means no timeout, so a tick is one of 1..255."""
 
 _LONGEST_TICKS = 250
 """The longest timeout in ticks; a few less than there are, so that it never meets the present."""
 
+_SPARE_TICKS = 2
+"""Added to each timeout, so that none ends early: `set` reckons from the last look, which may be a
+tick ago, and may have come at the end of its tick."""
+
 
 class Timeouts:
     """A timer wheel. Times are seconds of any monotonic clock; timeouts round up to whole ticks."""
 
     def __init__(self, slots: int, longest_s: float, now_s: float) -> None:
-        self._tick_s = longest_s / _LONGEST_TICKS
+        self._tick_s = longest_s / (_LONGEST_TICKS - _SPARE_TICKS)
         self._due = bytearray(slots)
         self._now_tick = int(now_s / self._tick_s)
 
@@ -24,7 +30,7 @@ class Timeouts:
 
     def ticks(self, timeout_s: float) -> int:
         """A timeout in ticks, for `set`."""
-        return min(_LONGEST_TICKS, int(timeout_s / self._tick_s) + 1)
+        return min(_LONGEST_TICKS, math.ceil(timeout_s / self._tick_s) + _SPARE_TICKS)
 
     def set(self, slot: int, ticks: int) -> None:
         """The slot expires *ticks* from now, however long it had."""
