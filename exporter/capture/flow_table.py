@@ -49,6 +49,9 @@ _STATE_MASK = 0xFF
 _STATE_BYTE = 0 if sys.byteorder == "little" else 7
 _ENDED = FLOW_ENDED << FLOW_HEAD_FLAGS
 _PROTOCOL_TCP = 6
+_UNKNOWN, _OPEN, _CLOSED = range(3)
+"""What the exporter knows of a slot. From `close_idle` to `free` it is closed, whatever the table
+says: a run that had begun may still have an end to tell, or mark the entry SUPERSEDED."""
 _ZERO_COUNTERS = memoryview(bytes(8 * (_WORDS - 1))).cast("Q")
 
 
@@ -85,7 +88,7 @@ class FlowTable:
         self._window_slots = min(slots, WINDOW_SLOTS)
         self._folded_packets = memoryview(bytearray(8 * slots)).cast("Q")
         self._folded_bytes = memoryview(bytearray(8 * slots)).cast("Q")
-        self._known = bytearray(slots)
+        self._stage = bytearray(slots)
         self._timeouts = Timeouts(slots, idle_timeout_s * TCP_TIMEOUT_FACTOR, now_s)
         self._tcp_ticks = self._timeouts.ticks(idle_timeout_s * TCP_TIMEOUT_FACTOR)
         self._idle_ticks = self._timeouts.ticks(idle_timeout_s)
@@ -115,16 +118,16 @@ class FlowTable:
 
     def announced(self, slot: int, head: int) -> bool:
         """Notes a flow that an event tells of; False if it was known already."""
-        if self._known[slot]:
+        if self._stage[slot] != _UNKNOWN:
             return False
-        self._known[slot] = 1
+        self._stage[slot] = _OPEN
         self.entries += 1
         self._timeouts.set(slot, self._ticks(head))
         return True
 
     def ended(self, slot: int) -> None:
         """Notes that FIN or RST was seen: the flow may go soon."""
-        if self._known[slot]:
+        if self._stage[slot] == _OPEN:
             self._timeouts.set(slot, self._linger_ticks)
 
     def _ticks(self, head: int) -> int:
@@ -153,7 +156,7 @@ class FlowTable:
             if head & _STATE_MASK == FLOW_CLAIM:
                 continue  # being written: the next sweep sees it whole
             slot = first + place
-            if not self._known[slot] and self.announced(slot, head):
+            if self.announced(slot, head):
                 opened.append(self._decode(slot, raw, place))
             if head & _STATE_MASK == FLOW_LIVE:
                 self._timeouts.set(slot, self._ticks(head))
@@ -198,6 +201,7 @@ class FlowTable:
                         self._timeouts.set(slot, self._ticks(head))
                         continue
                     raw[place * FLOW_ENTRY.size + _STATE_BYTE] = FLOW_CLOSING
+                    self._stage[slot] = _CLOSED
                     closed.append(slot)
         return closed
 
@@ -227,5 +231,5 @@ class FlowTable:
             with self._window(first) as (_, words):
                 for slot in members:
                     words[(slot - first) * _WORDS] = FLOW_FREE
-                    self._known[slot] = 0
+                    self._stage[slot] = _UNKNOWN
         self.entries -= len(slots)

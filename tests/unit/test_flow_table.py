@@ -1,0 +1,379 @@
+"""The flow table as the exporter sees it, over a memory file in place of the kernel's map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.capture.flow_table import (
+    LINGER_S,
+    TCP_TIMEOUT_FACTOR,
+    WINDOW_SLOTS,
+    Change,
+    FlowTable,
+    slots_for,
+)
+from exporter.capture.records import (
+    FLOW_CLAIM,
+    FLOW_CLOSING,
+    FLOW_ENDED,
+    FLOW_FREE,
+    FLOW_LIVE,
+    FLOW_OPENER,
+    FLOW_SUPERSEDED,
+    Flow,
+)
+from tests.unit.kernel_side import TCP, FlowSlots, head_of
+
+SLOTS = 4 * WINDOW_SLOTS
+IDLE_S = 60.0
+START_S = 5_000.0
+LIVE = head_of()
+TCP_LIVE = head_of(protocol=TCP)
+TCP_ENDED = head_of(flags=FLOW_ENDED, protocol=TCP)
+
+
+@pytest.fixture
+def kernel() -> Iterator[FlowSlots]:
+    slots = FlowSlots(SLOTS)
+    yield slots
+    slots.close()
+
+
+@pytest.fixture
+def table(kernel: FlowSlots) -> FlowTable:
+    return FlowTable(kernel.fd, SLOTS, IDLE_S, START_S)
+
+
+def swept(table: FlowTable) -> tuple[list[Flow], list[Change]]:
+    sweeps = list(table.sweep())
+    return (
+        [flow for each in sweeps for flow in each.opened],
+        [change for each in sweeps for change in each.changes],
+    )
+
+
+def closed_by(table: FlowTable, now_s: float) -> list[int]:
+    """What is closed until then, if it is looked at as often as it is worth."""
+    closed: list[int] = []
+    at_s = START_S
+    while at_s < now_s:
+        at_s = min(now_s, at_s + table.expiry_interval_s)
+        closed += table.close_idle(at_s)
+    return closed
+
+
+def close(kernel: FlowSlots, table: FlowTable, slot: int) -> None:
+    """Lets an entry that was swept fall idle."""
+    assert kernel.state(slot) in (FLOW_LIVE, FLOW_SUPERSEDED)
+    assert slot in closed_by(table, START_S + 10 * IDLE_S)
+
+
+@pytest.mark.parametrize(
+    ("flows_max", "slots"),
+    [(1, 64), (32, 64), (33, 128), (50_000, 131_072), (65_536, 131_072), (65_537, 262_144)],
+)
+def test_there_are_at_least_twice_as_many_slots_as_flows(flows_max: int, slots: int) -> None:
+    assert slots_for(flows_max) == slots
+
+
+def test_an_empty_table_has_nothing_to_tell(table: FlowTable) -> None:
+    assert swept(table) == ([], [])
+    assert table.entries == 0
+
+
+@pytest.mark.parametrize("slot", [0, 1, WINDOW_SLOTS - 1, WINDOW_SLOTS, SLOTS - 1])
+def test_a_sweep_finds_a_flow_wherever_it_is(
+    kernel: FlowSlots, table: FlowTable, slot: int
+) -> None:
+    kernel.insert(slot, packets=3, wire_bytes=300)
+    opened, changes = swept(table)
+    assert [flow.slot for flow in opened] == [slot]
+    assert changes == [Change(slot, LIVE, 3, 300)]
+    assert table.entries == 1
+
+
+def test_a_new_flow_is_decoded(kernel: FlowSlots, table: FlowTable) -> None:
+    kernel.insert(
+        7,
+        head_of(flags=FLOW_OPENER, protocol=TCP, family=6, direction=1, device=0x1234),
+        source=bytes(range(16)),
+        destination=bytes(range(100, 116)),
+        ports=(40_000, 443),
+    )
+    (flow,), _ = swept(table)
+    assert flow == Flow(
+        slot=7,
+        direction=1,
+        device_slot=0x1234,
+        family=6,
+        protocol=TCP,
+        flags=FLOW_OPENER,
+        source=bytes(range(16)),
+        destination=bytes(range(100, 116)),
+        source_port=40_000,
+        destination_port=443,
+    )
+
+
+def test_an_ipv4_address_has_four_bytes(kernel: FlowSlots, table: FlowTable) -> None:
+    kernel.insert(7, source=bytes([10, 0, 0, 1]), destination=bytes([192, 0, 2, 255]))
+    (flow,), _ = swept(table)
+    assert (flow.source, flow.destination) == (bytes([10, 0, 0, 1]), bytes([192, 0, 2, 255]))
+
+
+def test_a_sweep_tells_each_packet_once(kernel: FlowSlots, table: FlowTable) -> None:
+    kernel.insert(5, packets=1, wire_bytes=60)
+    swept(table)
+    assert swept(table) == ([], [])
+    kernel.add(5, 2, 3_000)
+    assert swept(table) == ([], [Change(5, LIVE, 2, 3_000)])
+    assert swept(table) == ([], [])
+
+
+def test_windows_without_change_are_not_looked_into(kernel: FlowSlots, table: FlowTable) -> None:
+    for slot in (0, WINDOW_SLOTS, 2 * WINDOW_SLOTS):
+        kernel.insert(slot)
+    assert len(list(table.sweep())) == 3
+    kernel.add(WINDOW_SLOTS, 1, 1)
+    (only,) = table.sweep()
+    assert [change.slot for change in only.changes] == [WINDOW_SLOTS]
+
+
+def test_packets_that_are_seen_before_their_bytes_are_told_once(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    """The kernel program adds to packets first, and may be stopped there."""
+    kernel.insert(5, packets=1, wire_bytes=60)
+    swept(table)
+    kernel.add_packets(5, 1)
+    assert swept(table) == ([], [])
+    kernel.add_bytes(5, 60)
+    assert swept(table) == ([], [Change(5, LIVE, 1, 60)])
+
+
+def test_an_entry_that_is_being_written_waits_for_the_next_sweep(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    kernel.insert(5, head_of(FLOW_CLAIM), packets=1, wire_bytes=60)
+    assert swept(table) == ([], [])
+    assert table.entries == 0
+    kernel.set_head(5, LIVE)
+    assert [change.packets for change in swept(table)[1]] == [1]
+    assert table.entries == 1
+
+
+def test_a_flow_that_an_event_announced_is_not_opened_again(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    kernel.insert(5)
+    assert table.announced(5, LIVE)
+    assert not table.announced(5, LIVE)
+    opened, changes = swept(table)
+    assert (opened, len(changes), table.entries) == ([], 1, 1)
+
+
+def test_an_event_tells_nothing_new_of_a_flow_that_a_sweep_has_found(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    kernel.insert(5)
+    swept(table)
+    assert not table.announced(5, LIVE)
+    assert table.entries == 1
+
+
+def test_counters_may_use_all_64_bits(kernel: FlowSlots, table: FlowTable) -> None:
+    kernel.insert(5, packets=(1 << 64) - 2, wire_bytes=(1 << 64) - 2)
+    assert swept(table)[1][0].bytes == (1 << 64) - 2
+    kernel.add(5, 1, 1)
+    assert swept(table)[1] == [Change(5, LIVE, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("head", "timeout_s"),
+    [
+        (LIVE, IDLE_S),
+        (head_of(protocol=1), IDLE_S),
+        (TCP_LIVE, TCP_TIMEOUT_FACTOR * IDLE_S),
+        (TCP_ENDED, LINGER_S),
+    ],
+    ids=["udp", "icmp", "tcp", "ended"],
+)
+def test_a_silent_flow_is_closed_after_its_timeout_and_never_before(
+    kernel: FlowSlots, table: FlowTable, head: int, timeout_s: float
+) -> None:
+    kernel.insert(5, head)
+    swept(table)
+    assert closed_by(table, START_S + timeout_s - 0.01) == []
+    assert kernel.head(5) == head
+    assert closed_by(table, START_S + timeout_s + 4.1 * table.expiry_interval_s) == [5]
+    assert kernel.head(5) == head & ~0xFF | FLOW_CLOSING
+
+
+def test_a_flow_that_an_event_announced_falls_idle_too(kernel: FlowSlots, table: FlowTable) -> None:
+    """Its event came, and then its bytes were folded when it was closed."""
+    kernel.insert(5, TCP_ENDED)
+    table.announced(5, TCP_ENDED)
+    assert closed_by(table, START_S + 2 * LINGER_S) == [5]
+
+
+def test_an_end_that_an_event_tells_lets_the_flow_go_sooner(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    kernel.insert(5, TCP_LIVE)
+    swept(table)
+    kernel.set_head(5, TCP_ENDED)
+    table.ended(5)
+    assert closed_by(table, START_S + 2 * LINGER_S) == [5]
+
+
+def test_the_end_of_a_flow_that_nobody_knows_is_no_flow(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    table.ended(5)
+    assert closed_by(table, START_S + 10 * IDLE_S) == []
+    assert (kernel.head(5), table.entries) == (FLOW_FREE, 0)
+
+
+def test_an_ended_flow_lingers_as_long_as_packets_come(kernel: FlowSlots, table: FlowTable) -> None:
+    kernel.insert(5, TCP_ENDED)
+    for at_s in range(0, 100, 5):
+        kernel.add(5, 1, 60)
+        swept(table)
+        assert table.close_idle(START_S + at_s) == []
+    assert table.close_idle(START_S + 100 + LINGER_S) == [5]
+
+
+def test_a_flow_that_counted_since_the_last_sweep_is_spared(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    kernel.insert(5)
+    swept(table)
+    kernel.add(5, 1, 100)
+    assert table.close_idle(START_S + 3 * IDLE_S) == []
+    assert kernel.state(5) == FLOW_LIVE
+    assert swept(table)[1] == [Change(5, LIVE, 1, 100)]
+    assert table.close_idle(START_S + 3 * IDLE_S + 1) == []
+    assert table.close_idle(START_S + 5 * IDLE_S) == [5]
+
+
+def test_an_entry_whose_ports_are_used_again_is_closed_whatever_it_counted(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    kernel.insert(5, TCP_ENDED)
+    swept(table)
+    kernel.add(5, 1, 100)
+    kernel.set_head(5, head_of(FLOW_SUPERSEDED, FLOW_ENDED, protocol=TCP))
+    close(kernel, table, 5)
+    assert table.final_changes([5])[0][2:] == (1, 100)
+
+
+def test_what_is_counted_while_an_entry_is_closing_is_in_its_final_change(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    kernel.insert(5)
+    swept(table)
+    close(kernel, table, 5)
+    kernel.add(5, 1, 100)
+    assert table.final_changes([5]) == [Change(5, head_of(FLOW_CLOSING), 1, 100)]
+    assert table.final_changes([5]) == [Change(5, head_of(FLOW_CLOSING), 0, 0)]
+
+
+def test_a_sweep_of_a_closing_entry_takes_from_its_final_change(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    kernel.insert(5)
+    swept(table)
+    close(kernel, table, 5)
+    kernel.add(5, 1, 100)
+    assert swept(table) == ([], [Change(5, head_of(FLOW_CLOSING), 1, 100)])
+    kernel.add(5, 2, 200)
+    assert table.final_changes([5]) == [Change(5, head_of(FLOW_CLOSING), 2, 200)]
+
+
+def test_a_cleared_slot_is_all_zero_but_for_its_state_until_it_is_free(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    kernel.insert(5, source=b"\xff" * 16, destination=b"\xff" * 16)
+    kernel.insert(4)
+    kernel.insert(6)
+    neighbours = [bytes(kernel.bytes_of(slot)) for slot in (4, 6)]
+    swept(table)
+    close(kernel, table, 5)
+    kernel.set_head(4, LIVE)
+    kernel.set_head(6, LIVE)
+    table.final_changes([5])
+    table.zero([5])
+    assert not any(kernel.bytes_of(5)[8:])
+    assert kernel.state(5) == FLOW_CLOSING
+    assert table.entries == 3
+    table.free([5])
+    assert not any(kernel.bytes_of(5))
+    assert table.entries == 2
+    assert [bytes(kernel.bytes_of(slot)) for slot in (4, 6)] == neighbours
+
+
+def free_again(kernel: FlowSlots, table: FlowTable, slot: int) -> None:
+    close(kernel, table, slot)
+    table.final_changes([slot])
+    table.zero([slot])
+    table.free([slot])
+
+
+def test_a_slot_is_used_again_from_zero(kernel: FlowSlots, table: FlowTable) -> None:
+    kernel.insert(5, packets=9, wire_bytes=900)
+    swept(table)
+    free_again(kernel, table, 5)
+    kernel.insert(5, TCP_LIVE, ports=(1, 2), packets=1, wire_bytes=60)
+    (flow,), changes = swept(table)
+    assert (flow.protocol, flow.source_port) == (TCP, 1)
+    assert changes == [Change(5, TCP_LIVE, 1, 60)]
+    assert table.entries == 1
+
+
+def test_an_end_that_is_told_while_the_entry_is_closing_closes_it_only_once(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    """A run that had found the entry alive saw the FIN; the slot may be another flow's by then."""
+    kernel.insert(5, TCP_LIVE)
+    swept(table)
+    close(kernel, table, 5)
+    table.ended(5)
+    later_s = START_S + 10 * IDLE_S + 2 * LINGER_S
+    assert table.close_idle(later_s) == []
+    table.final_changes([5])
+    table.zero([5])
+    table.ended(5)
+    table.free([5])
+    assert table.close_idle(later_s + 2 * LINGER_S) == []
+    assert (kernel.head(5), table.entries) == (FLOW_FREE, 0)
+
+
+def test_flows_of_several_windows_go_together(kernel: FlowSlots, table: FlowTable) -> None:
+    slots = [3, WINDOW_SLOTS + 3, SLOTS - 1]
+    for slot in slots:
+        kernel.insert(slot, packets=slot, wire_bytes=slot)
+    assert sum(change.packets for change in swept(table)[1]) == sum(slots)
+    for slot in slots:
+        kernel.add(slot, 1, slot)
+    swept(table)
+    assert closed_by(table, START_S + 3 * IDLE_S) == slots
+    for slot in slots:
+        kernel.add(slot, 1, slot)
+    assert [change[2:] for change in table.final_changes(slots)] == [(1, slot) for slot in slots]
+    table.zero(slots)
+    table.free(slots)
+    assert kernel.is_clear()
+    assert table.entries == 0
+
+
+def test_looking_leaves_no_descriptor_open(kernel: FlowSlots, table: FlowTable) -> None:
+    """Each mapping has one of its own."""
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    for slot in (0, WINDOW_SLOTS):
+        kernel.insert(slot)
+    swept(table)
+    free_again(kernel, table, 0)
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
