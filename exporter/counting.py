@@ -75,10 +75,10 @@ class Counting:
 
         The totals are read before and after the flows. What was counted before the first reading
         must be explained, and no more than the second reading says: what is not is unaccounted
-        for.
+        for, as it is when a run of the program was stopped between its totals and its flow.
         """
         before = self._read_totals()
-        if before != self._folded_totals:
+        if before != self._folded_totals or self._unaccounted != (_NOTHING, _NOTHING):
             self.drain(wall_s)
             for window in self._kernel.table.sweep():
                 for flow in window.opened:
