@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from Cryptodome.Cipher import AES
 
+from exporter.names.aes import Aes
+from exporter.names.quic import InitialReader
 from exporter.names.quic_keys import Scheme, client_keys, schemes
+from exporter.names.tls import ClientHello
 
 V1 = 0x00000001
 V2 = 0x6B3343CF
@@ -24,6 +27,11 @@ def varint(value: int) -> bytes:
 def crypto(offset: int, data: bytes, frame_type: int = 6) -> bytes:
     """A CRYPTO frame."""
     return bytes([frame_type]) + varint(offset) + varint(len(data)) + data
+
+
+def pieces(message: bytes, length: int) -> list[bytes]:
+    """CRYPTO frames of so many bytes each, in order."""
+    return [crypto(at, message[at : at + length]) for at in range(0, len(message), length)]
 
 
 def protect(scheme: Scheme, attempt: bytes, header: bytes, number: int, frames: bytes) -> bytes:
@@ -64,9 +72,18 @@ def initial(
     frames += bytes(max(0, 4 - number_len - len(frames)))  # for the sample
     length = number_len + len(frames) + _TAG_LEN
     truncated = (number & (1 << 8 * number_len) - 1).to_bytes(number_len, "big")
-    header = start + (length | 0x4000).to_bytes(2, "big") + truncated
+    coded = (length | 0x4000).to_bytes(2, "big") if length < 0x4000 else varint(length)
+    header = start + coded + truncated
     key_id = destination if attempt is None else attempt
     return protect(scheme, key_id, header, number, frames)
+
+
+def read(aes: Aes, *datagrams: bytes) -> ClientHello | None:
+    """What a reader says to the last datagram. It must not have said anything before."""
+    reader = InitialReader(aes)
+    for datagram in datagrams[:-1]:
+        assert reader.feed(datagram) is None
+    return reader.feed(datagrams[-1])
 
 
 def other_long(packet_type: int, body: bytes, version: int = V1) -> bytes:

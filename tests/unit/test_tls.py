@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.names.cursor import Cursor, ParseError
+from exporter.names import tls
+from exporter.names.cursor import ParseError
 from exporter.names.tls import (
     HANDSHAKE_MAX,
     RECORDS_MAX,
@@ -20,6 +21,7 @@ from exporter.names.tls import (
 )
 from tests import hellos
 from tests.hellos import client_hello, extension, in_records, named, prefixed, server_name
+from tests.reads import counted_reads
 
 NAME = b"www.example.org"
 PLAIN = ClientHello("www.example.org", has_ech=False)
@@ -215,21 +217,10 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("stream", HOSTILE.values(), ids=HOSTILE)
-def test_64_kb_of_anything_take_a_bounded_number_of_reads(
-    stream: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cursors: list[Cursor] = []
-
-    def recorded(data: bytes) -> Cursor:
-        cursors.append(Cursor(data))
-        return cursors[-1]
-
-    monkeypatch.setattr("exporter.names.tls.Cursor", recorded)
-    with contextlib.suppress(ParseError):
+def test_64_kb_of_anything_take_a_bounded_number_of_reads(stream: bytes) -> None:
+    with counted_reads(tls) as reads, contextlib.suppress(ParseError):
         maybe_client_hello(stream)
-    reads = sum(cursor.reads for cursor in cursors)
-    assert len(cursors) <= 2
-    assert reads <= 2 * RECORDS_MAX + HANDSHAKE_MAX
+    assert reads.total <= 2 * RECORDS_MAX + HANDSHAKE_MAX
 
 
 OPENSSL = {
