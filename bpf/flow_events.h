@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define RECORD_LAYOUT_VERSION 1
+#define RECORD_LAYOUT_VERSION 2
 
 enum flow_direction {
 	FLOW_INGRESS = 0,
@@ -53,7 +53,7 @@ struct flow_key {
 	__u64 source[2];
 	__u64 destination[2];
 	__u32 ports; /* source port first; 0 where the protocol has none, and in later fragments */
-	__u32 reserved;
+	__u32 inspection; /* no part of the key: what of the payload is still looked at */
 };
 
 /* One direction of one flow: one cache line. */
@@ -83,7 +83,7 @@ struct device {
 	__u32 ifindex; /* 0: unused */
 	__u16 slot; /* 0 is for devices that are not in the table */
 	__u8 link_type;
-	__u8 reserved;
+	__u8 listen_only; /* DNS is listened to; nothing is counted */
 };
 
 #define DEVICE_BUCKETS 1024
@@ -101,8 +101,8 @@ struct device_totals {
 	__u64 overflow_bytes;
 	__u64 non_ip_packets; /* of those: no IP header that could be read */
 	__u64 non_ip_bytes;
-	__u64 events; /* flow events written to the ring */
-	__u64 dropped_events; /* flow events that found it full */
+	__u64 dropped_events; /* flow events that found their ring full */
+	__u64 dropped_payloads; /* payload events that found theirs full */
 };
 
 enum flow_event_type {
@@ -117,6 +117,32 @@ struct flow_event {
 	struct flow_entry flow; /* as it was at boot_ns */
 };
 
+/*
+ * flow_key.inspection: in its low half how many packets with a payload were looked at, in its high half
+ * how many bytes of a message that has begun are still wanted. The exporter writes INSPECTION_DONE when
+ * it has what it wants.
+ */
+#define INSPECTED_PACKETS_MAX 16
+#define INSPECTION_DONE INSPECTED_PACKETS_MAX
+#define INSPECTION_WANTED_SHIFT 16
+
+#define PAYLOAD_DATA_MAX 4096
+#define PAYLOAD_CHUNKS_MAX 5 /* a ClientHello of 16 KB in one super-packet */
+#define PAYLOAD_NO_SLOT 0xffffffff /* of a device that is only listened to, or with a full table */
+
+/* Some of a packet's payload; data_len bytes follow. A longer payload comes in chunks. */
+struct payload_event {
+	__u64 boot_ns; /* CLOCK_BOOTTIME */
+	__u64 head; /* of the flow, as the key */
+	struct flow_key key;
+	__u32 slot; /* index into the flow table */
+	__u32 sequence; /* TCP: of the first byte that follows */
+	__u16 data_len;
+	__u16 segment_len; /* UDP: of each datagram in a super-packet, else 0 */
+	__u32 reserved;
+};
+
+_Static_assert(sizeof(struct payload_event) == 72, "payload event");
 _Static_assert(sizeof(struct flow_entry) == 64, "one cache line");
 _Static_assert(sizeof(struct flow_bucket) == 4096, "a bucket never crosses a page");
 _Static_assert(sizeof(struct device) == 8, "a device is read at once");

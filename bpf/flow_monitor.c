@@ -9,19 +9,31 @@
  * next program in the chain sees the packet.
  *
  * The loader defines FLOW_SLOTS (a power of two, 64 at least) and its binary logarithm, DEVICE_SLOTS,
- * CPUS, FLOW_EVENT_PAGES, PAGE_SIZE and the secret HASH_KEY_0 .. HASH_KEY_13.
+ * CPUS, FLOW_EVENT_PAGES, PAGE_SIZE and the secret HASH_KEY_0 .. HASH_KEY_12; and, where payloads are
+ * to be inspected, PAYLOAD_PAGES.
  */
 #include "flow_events.h"
 #include "parsing.h"
+#include "payload.h"
 
 #define TC_ACT_UNSPEC (-1)
-#define FLOW_EVENTS_PER_WAKEUP 128
+#define EVENTS_PER_WAKEUP 128
 
 BPF_F_TABLE("array", __u32, struct device_table, devices, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct device_totals, totals, DEVICE_SLOTS *CPUS * 2, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct flow_bucket, flows, FLOW_SLOTS / FLOW_BUCKET_SLOTS,
 	    BPF_F_MMAPABLE);
 BPF_RINGBUF_OUTPUT(flow_events, FLOW_EVENT_PAGES);
+
+#ifdef PAYLOAD_PAGES
+struct payload_record {
+	struct payload_event event;
+	__u8 data[PAYLOAD_DATA_MAX];
+};
+
+BPF_RINGBUF_OUTPUT(payloads, PAYLOAD_PAGES);
+BPF_PERCPU_ARRAY(payload_scratch, struct payload_record, 1);
+#endif
 
 /* An update of this map returns only when every program that was running has ended: a grace period. */
 BPF_ARRAY(grace_inner, __u64, 1);
@@ -113,6 +125,12 @@ count_wire(struct __sk_buff *skb, const struct frame *frame, const struct packet
 	return wire;
 }
 
+/* The reader comes by itself a few times a second; a rush of events wakes it before that. */
+static __always_inline __u64 wakeup(void)
+{
+	return bpf_get_prandom_u32() % EVENTS_PER_WAKEUP ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP;
+}
+
 static __always_inline void send_event(__u32 type, struct flow_entry *flow, __u32 slot,
 				       struct device_totals *cell)
 {
@@ -126,11 +144,7 @@ static __always_inline void send_event(__u32 type, struct flow_entry *flow, __u3
 	event->type = type;
 	event->slot = slot;
 	event->flow = *flow;
-	/* The reader comes by itself a few times a second; it is woken only in a rush of events. */
-	if (++cell->events % FLOW_EVENTS_PER_WAKEUP)
-		flow_events.ringbuf_submit(event, BPF_RB_NO_WAKEUP);
-	else
-		flow_events.ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+	flow_events.ringbuf_submit(event, wakeup());
 }
 
 /*
@@ -192,14 +206,21 @@ static __always_inline void end_flow(struct flow_entry *flow, __u32 slot,
 		send_event(FLOW_EVENT_END, flow, slot, cell);
 }
 
-/* Adds to the flow's entry, which it makes where there is none yet. 0: there was no room. */
-static __always_inline int count_flow(const struct packet *packet, struct wire_counts wire,
-				      __u64 device_slot, const __u32 direction,
-				      struct device_totals *cell)
+static __always_inline __u64 head_of(const struct packet *packet, __u64 device_slot,
+				     const __u32 direction)
 {
-	__u64 head = FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
-		     (__u64)packet->family << FLOW_HEAD_FAMILY |
-		     (__u64)direction << FLOW_HEAD_DIRECTION | device_slot << FLOW_HEAD_DEVICE;
+	return FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
+	       (__u64)packet->family << FLOW_HEAD_FAMILY | (__u64)direction << FLOW_HEAD_DIRECTION |
+	       device_slot << FLOW_HEAD_DEVICE;
+}
+
+/* Adds to the flow's entry, which it makes where there is none yet. 0: there was no room. */
+static __always_inline struct flow_entry *count_flow(const struct packet *packet,
+						     struct wire_counts wire, __u64 device_slot,
+						     const __u32 direction,
+						     struct device_totals *cell, __u32 *slot)
+{
+	__u64 head = head_of(packet, device_slot, direction);
 	/* The two directions of a connection begin their search in neighbouring lines. */
 	__u32 start =
 		hash_connection(packet, packet->protocol | device_slot << 16) << 1 | direction;
@@ -207,7 +228,7 @@ static __always_inline int count_flow(const struct packet *packet, struct wire_c
 	struct flow_bucket *bucket = flows.lookup(&bucket_index);
 	__u8 tcp_flags = packet->tcp_flags;
 	struct flow_entry *flow;
-	__u32 place = 0, reverse_place = 0, slot;
+	__u32 place = 0, reverse_place = 0, first;
 	int found, reverse_found;
 	struct flow_key reverse;
 
@@ -224,16 +245,17 @@ static __always_inline int count_flow(const struct packet *packet, struct wire_c
 			found = 0;
 		}
 	}
+	if (!found && !claim_slot(bucket, start, &place))
+		return 0;
+	flow = &bucket->slots[place];
+	first = bucket_index * FLOW_BUCKET_SLOTS;
+	*slot = first + place;
 	if (found) {
-		flow = &bucket->slots[place];
 		__sync_fetch_and_add(&flow->packets, wire.packets);
 		__sync_fetch_and_add(&flow->bytes, wire.bytes);
 		if (!(tcp_flags & (TCP_FIN | TCP_RST)))
-			return 1;
+			return flow;
 	} else {
-		if (!claim_slot(bucket, start, &place))
-			return 0;
-		flow = &bucket->slots[place];
 		flow->key = packet->key;
 		flow->packets = wire.packets;
 		flow->bytes = wire.bytes;
@@ -247,21 +269,96 @@ static __always_inline int count_flow(const struct packet *packet, struct wire_c
 	reverse_found = find_flow(bucket, start ^ 1, head ^ 1ULL << FLOW_HEAD_DIRECTION, reverse,
 				  &reverse_place);
 
-	slot = bucket_index * FLOW_BUCKET_SLOTS;
 	if (!found) {
 		int opener = tcp_flags & TCP_SYN ? !(tcp_flags & TCP_ACK) : !reverse_found;
 
 		if (opener)
 			head |= FLOW_OPENER << FLOW_HEAD_FLAGS;
 		__sync_lock_test_and_set(&flow->head, head);
-		send_event(FLOW_EVENT_NEW, flow, slot + place, cell);
+		send_event(FLOW_EVENT_NEW, flow, *slot, cell);
 	}
 	if (tcp_flags & (TCP_FIN | TCP_RST))
-		end_flow(flow, slot + place, cell);
+		end_flow(flow, *slot, cell);
 	if (tcp_flags & TCP_RST && reverse_found)
-		end_flow(&bucket->slots[reverse_place], slot + reverse_place, cell);
-	return 1;
+		end_flow(&bucket->slots[reverse_place], first + reverse_place, cell);
+	return flow;
 }
+
+#ifdef PAYLOAD_PAGES
+/* At most *most*; hidden from the compiler, which would else drop the test that the verifier wants. */
+static __always_inline __u64 copy_len(__u64 len, __u64 most)
+{
+	if (len > most)
+		len = most;
+	asm volatile("" : "+r"(len));
+	return len;
+}
+
+static __always_inline void send_payload(struct __sk_buff *skb, const struct packet *packet,
+					 __u64 head, __u32 slot, struct payload payload,
+					 struct device_totals *cell)
+{
+	__u32 zero = 0;
+	struct payload_record *record = payload_scratch.lookup(&zero);
+	__be32 sequence = 0;
+	int i;
+
+	if (!record)
+		return;
+	if (packet->protocol == PROTOCOL_TCP)
+		bpf_skb_load_bytes(skb, packet->l4_offset + TCP_SEQUENCE_OFFSET, &sequence, 4);
+	record->event.boot_ns = bpf_ktime_get_boot_ns();
+	record->event.head = head;
+	record->event.key = packet->key;
+	record->event.slot = slot;
+	record->event.sequence = bpf_ntohl(sequence);
+	record->event.segment_len = packet->protocol == PROTOCOL_UDP ? skb->gso_size : 0;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < PAYLOAD_CHUNKS_MAX; i++) {
+		__u64 len = copy_len(payload.len, PAYLOAD_DATA_MAX);
+
+		if (len == 0 || len > PAYLOAD_DATA_MAX ||
+		    bpf_skb_load_bytes(skb, payload.offset, record->data, len) != 0)
+			return;
+		record->event.data_len = len;
+		if (payloads.ringbuf_output(record, sizeof(record->event) + len, wakeup()) != 0)
+			cell->dropped_payloads++;
+		if (packet->protocol == PROTOCOL_UDP)
+			return;
+		payload.offset += len;
+		payload.len -= len;
+		record->event.sequence += len;
+	}
+}
+
+/* Sends what of the payload can teach a name. *flow* is 0 where there is no entry. */
+static __always_inline void inspect(struct __sk_buff *skb, const struct packet *packet,
+				    struct flow_entry *flow, __u32 slot, __u64 head,
+				    struct device_totals *cell)
+{
+	struct payload payload = find_payload(skb, packet);
+	struct payload_start start = {};
+	__u32 inspection;
+	__u64 len;
+
+	if (payload.len == 0)
+		return;
+	if (!is_dns(packet)) {
+		if (!flow)
+			return;
+		len = copy_len(payload.len, sizeof(start));
+		if (len == 0 || len > sizeof(start) ||
+		    bpf_skb_load_bytes(skb, payload.offset, &start, len) != 0)
+			return;
+		inspection = flow->key.inspection;
+		payload.len = wanted_of(&start, packet->protocol, payload.len,
+					flow->head & FLOW_OPENER << FLOW_HEAD_FLAGS, &inspection);
+		flow->key.inspection = inspection;
+	}
+	if (payload.len)
+		send_payload(skb, packet, head, slot, payload, cell);
+}
+#endif
 
 static __always_inline int monitor(struct __sk_buff *skb, const __u32 direction)
 {
@@ -269,23 +366,34 @@ static __always_inline int monitor(struct __sk_buff *skb, const __u32 direction)
 	struct device device = find_device(skb->ifindex);
 	__u32 index = (device.slot * CPUS + bpf_get_smp_processor_id()) * 2 + direction;
 	struct device_totals *cell = totals.lookup(&index);
+	struct flow_entry *flow = 0;
 	struct packet packet = {};
 	struct wire_counts wire;
+	__u32 slot = PAYLOAD_NO_SLOT;
 	int is_ip;
 
 	if (!cell)
 		return TC_ACT_UNSPEC;
 	is_ip = parse_packet(&frame, device.link_type, &packet);
-	wire = count_wire(skb, &frame, &packet);
-	cell->packets += wire.packets;
-	cell->bytes += wire.bytes;
-	if (!is_ip) {
-		cell->non_ip_packets += wire.packets;
-		cell->non_ip_bytes += wire.bytes;
-	} else if (!count_flow(&packet, wire, device.slot, direction, cell)) {
-		cell->overflow_packets += wire.packets;
-		cell->overflow_bytes += wire.bytes;
+	if (!device.listen_only) {
+		wire = count_wire(skb, &frame, &packet);
+		cell->packets += wire.packets;
+		cell->bytes += wire.bytes;
+		if (!is_ip) {
+			cell->non_ip_packets += wire.packets;
+			cell->non_ip_bytes += wire.bytes;
+			return TC_ACT_UNSPEC;
+		}
+		flow = count_flow(&packet, wire, device.slot, direction, cell, &slot);
+		if (!flow) {
+			cell->overflow_packets += wire.packets;
+			cell->overflow_bytes += wire.bytes;
+		}
 	}
+#ifdef PAYLOAD_PAGES
+	if (is_dns(&packet) || (flow && flow->key.inspection != INSPECTION_DONE))
+		inspect(skb, &packet, flow, slot, head_of(&packet, device.slot, direction), cell);
+#endif
 	return TC_ACT_UNSPEC;
 }
 

@@ -54,6 +54,7 @@
 #define IPV6_OPTION_JUMBO 0xc2
 #define JUMBO_HEADER_LEN 8
 
+#define TCP_SEQUENCE_OFFSET 4
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
@@ -129,6 +130,7 @@ struct packet {
 	__u8 protocol;
 	__u8 tcp_flags;
 	__u8 jumbo_len; /* of a jumbo option header, which no segment on the wire carries */
+	__u32 l3_offset; /* where the IP header begins */
 	__u32 l4_offset; /* where the header after the IP headers begins */
 	__u32 headers_len; /* all headers: what segmentation repeats in front of each segment */
 };
@@ -140,6 +142,19 @@ struct frame {
 	__u32 zero; /* which the verifier does not know: see forget() */
 };
 
+static __always_inline struct frame linear_part(struct __sk_buff *skb)
+{
+	__u32 high_bit = skb->len >> 31;
+	struct frame frame = {
+		.data = (void *)(long)skb->data,
+		.data_end = (void *)(long)skb->data_end,
+	};
+
+	asm volatile("" : "+r"(high_bit)); /* or the compiler makes a branch of it */
+	frame.zero = high_bit * PARSE_OFFSET_MASK & PARSE_OFFSET_MASK;
+	return frame;
+}
+
 /*
  * Headers nearly always lie in the linear part. Where they do not, the kernel moves them there, as the
  * next layer would have it do: nobody who handles the packet later can tell.
@@ -147,16 +162,10 @@ struct frame {
 static __always_inline struct frame frame_of(struct __sk_buff *skb)
 {
 	__u32 wanted = skb->len < HEADERS_LEN_MAX ? skb->len : HEADERS_LEN_MAX;
-	__u32 high_bit = skb->len >> 31;
-	struct frame frame;
 
 	if ((void *)(long)skb->data + wanted > (void *)(long)skb->data_end)
 		bpf_skb_pull_data(skb, wanted);
-	frame.data = (void *)(long)skb->data;
-	frame.data_end = (void *)(long)skb->data_end;
-	asm volatile("" : "+r"(high_bit)); /* or the compiler makes a branch of it */
-	frame.zero = high_bit * PARSE_OFFSET_MASK & PARSE_OFFSET_MASK;
-	return frame;
+	return linear_part(skb);
 }
 
 /*
@@ -297,6 +306,7 @@ static __always_inline int parse_ip(const struct frame *frame, __u32 offset, str
 
 	if (!version)
 		return 0;
+	packet->l3_offset = offset;
 	if (*version >> 4 == 4)
 		return parse_ipv4(frame, offset, packet);
 	return parse_ipv6(frame, offset, packet);
@@ -357,6 +367,7 @@ static __always_inline void forget_packet(const struct frame *frame, struct pack
 	packet->protocol ^= frame->zero;
 	packet->tcp_flags ^= frame->zero;
 	packet->jumbo_len ^= frame->zero;
+	packet->l3_offset = forget(frame, packet->l3_offset);
 	packet->l4_offset = forget(frame, packet->l4_offset);
 	packet->headers_len = forget(frame, packet->headers_len);
 }

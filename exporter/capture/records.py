@@ -10,7 +10,7 @@ import operator
 import struct
 from typing import NamedTuple
 
-RECORD_LAYOUT_VERSION = 1
+RECORD_LAYOUT_VERSION = 2
 
 FLOW_INGRESS = 0
 FLOW_EGRESS = 1
@@ -43,10 +43,18 @@ FLOW_EVENT_NEW = 1
 FLOW_EVENT_END = 2
 
 FLOW_ENTRY = struct.Struct("=Q16s16s4sIQQ")
-FLOW_ENTRY_FIELDS = ("head", "source", "destination", "ports", "reserved", "packets", "bytes")
+FLOW_ENTRY_FIELDS = (
+    "head",
+    "source",
+    "destination",
+    "ports",
+    "inspection",
+    "packets",
+    "bytes",
+)
 
 DEVICE = struct.Struct("=IHBB")
-DEVICE_FIELDS = ("ifindex", "slot", "link_type", "reserved")
+DEVICE_FIELDS = ("ifindex", "slot", "link_type", "listen_only")
 
 DEVICE_TOTALS = struct.Struct("=8Q")
 
@@ -61,8 +69,8 @@ class DeviceTotals(NamedTuple):
     overflow_bytes: int
     non_ip_packets: int
     non_ip_bytes: int
-    events: int
     dropped_events: int
+    dropped_payloads: int
 
 
 ZERO_TOTALS = DeviceTotals(*[0] * 8)
@@ -80,6 +88,71 @@ def minus(one: DeviceTotals, other: DeviceTotals) -> DeviceTotals:
 
 FLOW_EVENT = struct.Struct("=QII" + FLOW_ENTRY.format[1:])
 FLOW_EVENT_FIELDS = ("boot_ns", "type", "slot")
+
+
+PAYLOAD_DATA_MAX = 4096
+PAYLOAD_NO_SLOT = 0xFFFFFFFF
+
+PAYLOAD_EVENT = struct.Struct("=QQ16s16s4sIIIHHI")
+PAYLOAD_EVENT_FIELDS = (
+    "boot_ns",
+    "head",
+    "source",
+    "destination",
+    "ports",
+    "inspection",
+    "slot",
+    "sequence",
+    "data_len",
+    "segment_len",
+    "reserved",
+)
+
+PROTOCOL_TCP = 6
+PROTOCOL_UDP = 17
+
+
+class Payload(NamedTuple):
+    """`struct payload_event`: some of the payload of one packet, and whose it is."""
+
+    boot_ns: int
+    """CLOCK_BOOTTIME."""
+    slot: int
+    """Of the flow, in the flow table; PAYLOAD_NO_SLOT without one."""
+    device_slot: int
+    protocol: int
+    """IP protocol number."""
+    source: bytes
+    """4 or 16 bytes."""
+    destination: bytes
+    source_port: int
+    destination_port: int
+    sequence: int
+    """Of TCP: the number of the first byte of `data`."""
+    segment_len: int
+    """Of UDP: how long each datagram of a super-packet is, else 0."""
+    data: bytes
+
+
+def decode_payload(record: bytes) -> Payload:
+    """A record of the ring, with the bytes that follow its head."""
+    boot_ns, head, source, destination, ports, _, slot, sequence, data_len, segment_len, _ = (
+        PAYLOAD_EVENT.unpack_from(record)
+    )
+    flow = decode_flow(slot, head, source, destination, ports)
+    return Payload(
+        boot_ns,
+        slot,
+        flow.device_slot,
+        flow.protocol,
+        flow.source,
+        flow.destination,
+        flow.source_port,
+        flow.destination_port,
+        sequence,
+        segment_len,
+        record[PAYLOAD_EVENT.size : PAYLOAD_EVENT.size + data_len],
+    )
 
 
 class Flow(NamedTuple):

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Which payloads can teach a name: DNS, the beginning of TLS and of HTTP/1, QUIC Initials. Touches no
+ * map. Bytes are read with the helper, since a payload often lies outside of the linear part.
+ */
+#ifndef AYAFLOW_PAYLOAD_H
+#define AYAFLOW_PAYLOAD_H
+
+#include "parsing.h"
+
+#define PORT_DNS 53
+
+#define TLS_HANDSHAKE 22
+#define TLS_MAJOR_VERSION 3
+#define TLS_CLIENT_HELLO 1
+#define TLS_RECORD_HEADER_LEN 5
+#define TLS_HANDSHAKE_HEADER_LEN 4
+#define CLIENT_HELLO_MAX 17408 /* 16 KB, and the headers of many records */
+#define HTTP_HEAD_MAX 8192
+
+#define QUIC_LONG_HEADER 0xc0 /* with the fixed bit, RFC 9000, 17.2 */
+#define QUIC_TYPE_MASK 0xf0
+#define QUIC_VERSION_1 0x00000001
+#define QUIC_VERSION_2 0x6b3343cf
+#define QUIC_DRAFT_MASK 0xffffff00
+#define QUIC_DRAFT 0xff000000
+#define QUIC_INITIAL_1 0xc0
+#define QUIC_INITIAL_2 0xd0 /* RFC 9369, 3.2 */
+
+/*
+ * The first segment of a connection may come after the second. So of who opened it, this many packets
+ * are of interest whatever they begin with, and this much of each.
+ */
+#define UNKNOWN_PACKETS_MAX 3
+
+struct payload {
+	__u32 offset;
+	__u32 len;
+};
+
+/* The beginning of a payload, as much as it takes to tell what it is. */
+struct payload_start {
+	__u8 type; /* TLS */
+	__u8 major;
+	__u8 minor;
+	__u8 record_len[2];
+	__u8 handshake;
+	__u8 handshake_len[3];
+};
+
+/* Where the payload is. Ethernet pads short frames, so the length that IP states counts. */
+static __always_inline struct payload find_payload(struct __sk_buff *skb,
+						   const struct packet *packet)
+{
+	struct frame frame = linear_part(skb);
+	struct payload none = {};
+	struct payload payload = {.offset = packet->headers_len};
+	__u32 end = skb->len;
+	const struct ipv4_header *ipv4;
+	const struct ipv6_header *ipv6;
+	__u32 stated;
+
+	if (!skb->gso_size && packet->family == 4) {
+		ipv4 = header_at(&frame, packet->l3_offset, sizeof(*ipv4));
+		if (!ipv4)
+			return none;
+		stated = packet->l3_offset + bpf_ntohs(ipv4->total_len);
+		end = stated < end ? stated : end;
+	} else if (!skb->gso_size) {
+		ipv6 = header_at(&frame, packet->l3_offset, sizeof(*ipv6));
+		if (!ipv6)
+			return none;
+		stated = packet->l3_offset + sizeof(*ipv6) + bpf_ntohs(ipv6->payload_len);
+		end = stated < end ? stated : end;
+	}
+	if (packet->headers_len <= packet->l4_offset || end <= payload.offset)
+		return none;
+	payload.len = end - payload.offset;
+	return payload;
+}
+
+static __always_inline int is_dns(const struct packet *packet)
+{
+	return (packet->protocol == PROTOCOL_UDP || packet->protocol == PROTOCOL_TCP) &&
+	       (packet->key.ports >> 16 == bpf_htons(PORT_DNS) ||
+		(packet->key.ports & 0xffff) == bpf_htons(PORT_DNS));
+}
+
+/* How much of a TLS ClientHello that begins here is still to come, the headers of its records too. */
+static __always_inline __u32 client_hello_len(const struct payload_start *start)
+{
+	__u32 record_len = start->record_len[0] << 8 | start->record_len[1];
+	__u32 len = start->handshake_len[0] << 16 | start->handshake_len[1] << 8 |
+		    start->handshake_len[2];
+
+	if (start->type != TLS_HANDSHAKE || start->major != TLS_MAJOR_VERSION ||
+	    start->handshake != TLS_CLIENT_HELLO || record_len == 0)
+		return 0;
+	len += TLS_HANDSHAKE_HEADER_LEN;
+	len += (len / record_len + 1) * TLS_RECORD_HEADER_LEN;
+	return len < CLIENT_HELLO_MAX ? len : CLIENT_HELLO_MAX;
+}
+
+/* A method is upper-case letters; the parser looks at what it really says. */
+static __always_inline int may_be_http(const struct payload_start *start)
+{
+	if (start->type == 'H' && start->major == 'T' && start->minor == 'T')
+		return 0; /* a response */
+	return start->type - 'A' < 26U && start->major - 'A' < 26U && start->minor - 'A' < 26U;
+}
+
+static __always_inline int is_quic_initial(const struct payload_start *start)
+{
+	__u32 version = start->major << 24 | start->minor << 16 | start->record_len[0] << 8 |
+			start->record_len[1];
+
+	if (version == QUIC_VERSION_2)
+		return (start->type & QUIC_TYPE_MASK) == QUIC_INITIAL_2;
+	return (version == QUIC_VERSION_1 || (version & QUIC_DRAFT_MASK) == QUIC_DRAFT) &&
+	       (start->type & QUIC_TYPE_MASK) == QUIC_INITIAL_1;
+}
+
+/*
+ * How much of this payload is worth sending, and what of the flow's inspection is left after it.
+ * *opener*: whether the payload is from who opened the connection.
+ */
+static __always_inline __u32 wanted_of(const struct payload_start *start, __u8 protocol,
+				       __u32 payload_len, int opener, __u32 *inspection)
+{
+	__u32 packets = (*inspection & 0xffff) + 1;
+	__u32 wanted = *inspection >> INSPECTION_WANTED_SHIFT;
+	__u32 begun = 0;
+	__u32 taken;
+
+	if (protocol == PROTOCOL_UDP) {
+		*inspection = packets;
+		return is_quic_initial(start) ? payload_len : 0;
+	}
+	begun = client_hello_len(start);
+	if (!begun && may_be_http(start))
+		begun = HTTP_HEAD_MAX;
+	if (begun > wanted)
+		wanted = begun;
+	taken = payload_len < wanted ? payload_len : wanted;
+	if (!wanted && opener && packets <= UNKNOWN_PACKETS_MAX)
+		taken = payload_len < HTTP_HEAD_MAX ? payload_len : HTTP_HEAD_MAX;
+	else
+		wanted -= taken;
+	if (packets >= INSPECTED_PACKETS_MAX) {
+		packets = INSPECTED_PACKETS_MAX;
+		wanted = 0;
+	}
+	*inspection = wanted << INSPECTION_WANTED_SHIFT | packets;
+	return taken;
+}
+
+#endif
