@@ -50,20 +50,20 @@ def seeds() -> list[bytes]:
 
 
 def unprotected(datagram: bytes) -> bytes:
-    aes = Aes()
-    packets = []
-    for packet in read_initials(datagram):
-        opened = maybe_open(aes, packet.schemes[0], packet.connection_id, packet, largest=-1)
-        packets.append(packet.data if opened is None else plain(packet, opened.frames))
-    return b"".join(packets)
+    return b"".join(plain(packet) for packet in read_initials(datagram))
 
 
-def plain(packet: InitialPacket, frames: bytes) -> bytes:
+def plain(packet: InitialPacket) -> bytes:
     """The packet with its first byte and number as if nothing had hidden them."""
-    number_len = len(packet.data) - packet.number_at - len(frames) - TAG_LEN
-    first = packet.data[0] & 0xF0 | number_len - 1
-    header = bytes([first]) + packet.data[1 : packet.number_at] + bytes(number_len)
-    return header + frames + bytes(TAG_LEN)
+    aes = Aes()
+    for scheme in packet.schemes:
+        opened = maybe_open(aes, scheme, packet.connection_id, packet, largest=-1)
+        if opened is not None:
+            number_len = len(packet.data) - packet.number_at - len(opened.frames) - TAG_LEN
+            first = packet.data[0] & 0xF0 | number_len - 1
+            header = bytes([first]) + packet.data[1 : packet.number_at] + bytes(number_len)
+            return header + opened.frames + bytes(TAG_LEN)
+    return packet.data
 
 
 def one_input(data: bytes) -> None:
