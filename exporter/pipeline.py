@@ -101,8 +101,8 @@ def run(config: Config) -> None:
         _log.info("listening on %s, metrics at %s", *_address(listener, config))
         loop.run()
 
+        desk.close(counting.snapshot(time.time()))
         server.close()
-        counting.sweep(time.time())
         _log.info("stopped; %d flows have come and gone", counting.released_flows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,8 @@ def read_corpus() -> Iterator[Capture]:
             yield Capture(path, truth)
 
 
-def dns_payloads() -> list[bytes]:
+@functools.cache
+def dns_payloads() -> tuple[bytes, ...]:
     """The DNS messages over UDP of all captures, each once."""
     return _each_once(
         datagram.payload
@@ -43,7 +45,8 @@ def dns_payloads() -> list[bytes]:
     )
 
 
-def http_streams(length_max: int = 2048) -> list[bytes]:
+@functools.cache
+def http_streams(length_max: int = 2048) -> tuple[bytes, ...]:
     """How the client's side of streams with HTTP in them begins, in all captures, each once."""
     return _each_once(
         stream.data()[:length_max]
@@ -54,5 +57,5 @@ def http_streams(length_max: int = 2048) -> list[bytes]:
     )
 
 
-def _each_once(payloads: Iterator[bytes]) -> list[bytes]:
-    return list(dict.fromkeys(payloads))
+def _each_once(payloads: Iterator[bytes]) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(payloads))

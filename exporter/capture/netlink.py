@@ -7,6 +7,7 @@ Reading needs no capability. It is always about the network namespace that the p
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -21,6 +22,7 @@ _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLM_F_REQUEST = 0x1
 _NLM_F_ACK = 0x4
+_NLM_F_DUMP_INTR = 0x10
 _NLM_F_DUMP = 0x300
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
@@ -29,6 +31,8 @@ _RTMGRP_LINK = 1
 _RECEIVE_BYTES = 1 << 16
 _EVENT_BUFFER_BYTES = 1 << 20
 """Room for the events of some thousand interfaces that appear at once."""
+_DUMP_TRIES = 5
+"""Of a dump that is interrupted each time: on a busy node one with a gap is better than none."""
 
 _IFLA_IFNAME = 3
 _IFLA_LINK = 5
@@ -78,6 +82,7 @@ class Netlink:
         )
         self._socket.bind((0, 0))
         self._sequence = 0
+        self._interrupted = False
 
     def close(self) -> None:
         self._socket.close()
@@ -90,10 +95,12 @@ class Netlink:
             + body
         )
         answers: list[tuple[int, bytes]] = []
+        self._interrupted = False
         while True:
-            for answer, sequence, payload in _messages(self._socket.recv(_RECEIVE_BYTES)):
+            for answer, its, sequence, payload in _messages(self._socket.recv(_RECEIVE_BYTES)):
                 if sequence != self._sequence:
                     continue
+                self._interrupted |= bool(its & _NLM_F_DUMP_INTR)
                 if answer == _NLMSG_ERROR:
                     error = -struct.unpack_from("=i", payload)[0]
                     if error:
@@ -106,8 +113,14 @@ class Netlink:
                     return answers
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
-        """All objects of a kind."""
-        return [payload for _, payload in self.request(kind, body, _NLM_F_DUMP)]
+        """All objects of a kind. Where some came or went meanwhile, the kernel may leave out one
+        that was there all the time, and says so: then it is asked again.
+        """
+        for _ in range(_DUMP_TRIES):
+            answers = self.request(kind, body, _NLM_F_DUMP)
+            if not self._interrupted:
+                break
+        return [payload for _, payload in answers]
 
 
 class LinkEvents:
@@ -136,8 +149,9 @@ class LinkEvents:
                 self._socket.recv(_RECEIVE_BYTES)
             except BlockingIOError:
                 return seen
-            except OSError:
-                pass
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
             seen = True
 
     def close(self) -> None:
@@ -240,11 +254,12 @@ def attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(size, kind) + value + bytes(-size % 4)
 
 
-def _messages(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _messages(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """The (type, flags, sequence, body) of each message."""
     offset = 0
     while offset + _HEADER.size <= len(datagram):
-        size, kind, _, sequence, _ = _HEADER.unpack_from(datagram, offset)
+        size, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, offset)
         if size < _HEADER.size:
             return
-        yield kind, sequence, datagram[offset + _HEADER.size : offset + size]
+        yield kind, flags, sequence, datagram[offset + _HEADER.size : offset + size]
         offset += size + 3 & ~3

@@ -18,6 +18,7 @@ class SnapshotDesk:
         self._latest = first
         self._begun = 0
         self._done = 0
+        self._closed = False
         self._changed = threading.Condition()
 
     def take(self, timeout_s: float) -> Snapshot:
@@ -25,7 +26,7 @@ class SnapshotDesk:
         with self._changed:
             wanted = self._begun + 1
             os.eventfd_write(self.fd, 1)
-            self._changed.wait_for(lambda: self._done >= wanted, timeout_s)
+            self._changed.wait_for(lambda: self._closed or self._done >= wanted, timeout_s)
             return self._latest
 
     def begin(self) -> None:
@@ -39,4 +40,11 @@ class SnapshotDesk:
         with self._changed:
             self._latest = snapshot
             self._done = self._begun
+            self._changed.notify_all()
+
+    def close(self, last: Snapshot) -> None:
+        """The pipeline makes no more: *last* is for all who wait, and at once for all who come."""
+        with self._changed:
+            self._latest = last
+            self._closed = True
             self._changed.notify_all()

@@ -199,6 +199,7 @@ class _MessageReader:
             return target.text, ()
         hints: tuple[bytes, ...] = ()
         last_key = -1
+        # Keys ascend, so behind this one there are no hints.
         while cursor.remaining and last_key < _IPV6_HINT:
             key, length = cursor.unpack(_PARAMETER)
             if key <= last_key:

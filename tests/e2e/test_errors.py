@@ -68,7 +68,7 @@ def test_a_start_without_one_capability(host: Namespace, missing: str) -> None:
 
 
 def test_without_bcc(host: Namespace) -> None:
-    """No module of that name is found, as in a virtual environment without the system's packages."""
+    """No such module is found, as in a virtual environment without the system's packages."""
     said = _fails(
         host,
         sys.executable,

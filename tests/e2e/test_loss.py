@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import os
 import re
+import signal
 from collections.abc import Callable
 from time import monotonic
 
@@ -103,6 +105,22 @@ def test_connections_that_are_closed_are_no_longer_active(
         metrics = audit.verify()
         active = metrics.value("ayaflow_active_connections", direction="ingress", domain="unknown")
         assert active == 300
+
+
+def test_an_exporter_that_stands_still_for_seconds_loses_nothing(
+    ends: tuple[End, End], flood: Flood
+) -> None:
+    peer, host = ends
+    with Exporter(host.namespace, *_flags("--flows.idle-timeout", "1s")) as exporter:
+        audit = Audit(exporter, host)
+        sender = flood.start(peer, "--repeat", "4", "--seconds", "3")
+        wait_until(lambda: exporter.scrape().sum("ayaflow_packets_total") > 0)
+        os.kill(exporter.pid, signal.SIGSTOP)
+        flood.sent(sender)
+        os.kill(exporter.pid, signal.SIGCONT)
+        metrics = audit.verify()
+        assert metrics.sum("ayaflow_flow_table_overflow_packets_total") > 0
+        assert metrics.sum("ayaflow_ring_dropped_events_total") > 0
 
 
 def _churn(

@@ -49,8 +49,11 @@ class Conversation:
         return sorted(map(_summary, self._kernel.flows()))
 
     def events(self) -> list[tuple[int, str]]:
-        """The events since the last look, as (type, who sends)."""
-        return [(event.type, _summary(event.flow)[0]) for event in self._kernel.events()]
+        """The events since the last look, as (type, who sends); each with the slot of its flow."""
+        keys = {entry.flow.slot: entry.key for entry in self._kernel.flows()}
+        events = self._kernel.events()
+        assert all(keys[event.flow.flow.slot] == event.flow.key for event in events)
+        return [(event.type, _summary(event.flow)[0]) for event in events]
 
 
 def _summary(entry: CountedFlow) -> tuple[str, int, int, int]:

@@ -185,6 +185,7 @@ def test_packet_numbers_of_any_length(number_len: int) -> None:
     ]
     assert read(AES, *datagrams) == PLAIN
     assert read(AES, *reversed(datagrams[:3]), *datagrams[3:]) == PLAIN
+    assert read(AES, *datagrams[:2], datagrams[3], datagrams[2], datagrams[4]) == PLAIN
 
 
 def test_the_first_connection_id_keeps_the_keys() -> None:
@@ -211,6 +212,13 @@ def test_a_retry_begins_anew() -> None:
     rest = initial(crypto(40, SMALL[40:]), number=2, destination=SERVER_ID, token=b"token")
     assert read(AES, first, again, rest) == PLAIN
     assert InitialReader(AES).feed(rest) is None
+
+
+def test_another_attempt_counts_its_packets_anew() -> None:
+    first = initial(crypto(0, SMALL[:40]), number=1000, number_len=2)
+    again = initial(crypto(0, SMALL[:40]), number=0, destination=SERVER_ID)
+    rest = initial(crypto(40, SMALL[40:]), number=1, destination=SERVER_ID)
+    assert read(AES, first, again, rest) == PLAIN
 
 
 def test_what_another_attempt_left_is_forgotten() -> None:

@@ -33,6 +33,21 @@ def test_a_packet_that_was_tampered_with_counts_for_nothing() -> None:
     assert read(AES, bytes(tampered), datagram) == PLAIN
 
 
+def test_a_packet_of_a_known_attempt_is_tried_once() -> None:
+    aes = Aes()
+    datagram = initial(crypto(0, SMALL[:40]))
+    with mock.patch.object(aes, "maybe_open", wraps=aes.maybe_open) as opening:
+        assert read(aes, datagram, datagram[:-1] + b"!") is None
+    assert opening.call_count == 2
+
+
+def test_a_retry_or_a_packet_too_short_counts_for_nothing() -> None:
+    start = V1.to_bytes(4, "big") + b"\0\0"
+    retry = b"\xf0" + start + b"\xff" * 40
+    short = b"\xc0" + start + b"\0\x13" + bytes(19)
+    assert read(AES, retry, short, initial(crypto(0, SMALL))) == PLAIN
+
+
 def test_a_server_packet_counts_for_nothing() -> None:
     """Its keys are derived with another label: nothing of it opens."""
     wrong = initial(crypto(0, SMALL), attempt=b"another!")

@@ -79,6 +79,7 @@ def test_a_record_may_hold_more_than_the_message() -> None:
     record = in_records(SMALL + b"\x0b\0\0\0")
     assert maybe_client_hello(record) == PLAIN
     assert maybe_client_hello(record[:-1]) == PLAIN
+    assert bytes_wanted(record[:20]) == len(record) - 4
 
 
 def test_a_bare_message_is_whole_or_refused() -> None:
@@ -152,7 +153,10 @@ NOT_A_HELLO = {
     "a message too long": b"\x16\x03\x01\x40\0\x01\x01\0\0",
     "a record in between": in_records(SMALL[:20]) + b"\x17\x03\x03\0\x01\0",
     "of another major version": in_records(SMALL[:4] + b"\x02" + SMALL[5:]),
-    "a long session id": in_records(SMALL[:38] + b"\x21" + SMALL[39:]),
+    "a record of no TLS": b"\x16\x02" + in_records(SMALL)[2:],
+    "a long session id": in_records(
+        b"\x01" + prefixed(SMALL[4:38] + b"\x21" + SMALL[39:71] + b"\0" + SMALL[71:], 3)
+    ),
     "odd cipher suites": in_records(SMALL[:72] + b"\x05" + SMALL[73:]),
     "bytes after the extensions": in_records(b"\x01" + prefixed(SMALL[4:] + b"\0", 3)),
 }
