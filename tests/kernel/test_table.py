@@ -26,7 +26,7 @@ PROBES = 32
 """FLOW_PROBES of bpf/flow_events.h: slots that are searched."""
 
 FLOWS = 50_000
-OVERFLOW_BOUND = 10
+OVERFLOW_BOUND = 30
 """Flows of 50,000 that may find no room among 131,072 slots. With an ideal hash it is less than one
 on average; the keys of the hash are new at each load."""
 
