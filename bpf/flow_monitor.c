@@ -53,7 +53,8 @@ static __always_inline __u64 half_product(__u64 word, __u32 key_a, __u32 key_b)
 /*
  * The same for both directions of a connection: the endpoints are put in order first. NH, the
  * universal hash of UMAC (RFC 4418, 5.2.2), under a secret key, then multiply-shift: nobody who does
- * not know the key can choose flows that collide more often than by chance.
+ * not know the key can choose flows that collide more often than by chance. Both are linear, so the
+ * halves are mixed between them, or consecutive ports of one client would fall into few buckets.
  */
 static __always_inline __u32 hash_connection(const struct packet *packet, __u32 meta)
 {
@@ -78,6 +79,7 @@ static __always_inline __u32 hash_connection(const struct packet *packet, __u32 
 	sum = half_product(low, HASH_KEY_0, HASH_KEY_1) +
 	      half_product(high, HASH_KEY_2, HASH_KEY_3) +
 	      (__u64)(__u32)(meta + HASH_KEY_4) * HASH_KEY_5;
+	sum ^= sum >> 32;
 	return sum * HASH_KEY_6 >> (65 - FLOW_SLOTS_LOG2);
 }
 
@@ -235,7 +237,7 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 	if (!bucket)
 		return 0;
 	found = find_flow(bucket, start, head, packet->key, &place);
-	if (found && tcp_flags & TCP_SYN) {
+	if (found && (tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) == TCP_SYN) {
 		__u64 old;
 
 		flow = &bucket->slots[place];

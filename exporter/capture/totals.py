@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 
 from exporter.capture.records import (
     DEVICE,
@@ -60,7 +61,7 @@ class DeviceTable:
 
         Raises ExporterError where too many devices share the places that this one could take.
         """
-        word = int.from_bytes(DEVICE.pack(ifindex, slot, link_type, 0), "little")
+        word = int.from_bytes(DEVICE.pack(ifindex, slot, link_type, 0), sys.byteorder)
         free = None
         for bucket in self._places(ifindex):
             found = self._words[bucket] & 0xFFFFFFFF

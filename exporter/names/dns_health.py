@@ -26,8 +26,8 @@ TIMEOUT_S = 5.0
 """As long as glibc waits before it asks again (resolv.conf, `timeout`); whoever asked has lost a
 connection's worth of time by then. An answer that comes later does not count."""
 
-OUTSTANDING_MAX = 4096
-"""800 queries a second that nobody answers; they take 0.9 MB then. More are counted, not watched.
+OUTSTANDING_MAX = 2048
+"""400 queries a second that nobody answers; they take 0.6 MB then. More are counted, not watched.
 """
 
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -55,8 +55,8 @@ RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP",
 """Those that have a label of their own."""
 
 _EXPIRY_INTERVAL_S = 0.5
-_ANSWERED_MAX = 2048
-"""Queries of which a second response is recognised; twice as many are held at most, 0.4 MB."""
+_ANSWERED_MAX = 1024
+"""Queries of which a second response is recognised; twice as many are held at most, 0.2 MB."""
 
 
 @dataclass(frozen=True, slots=True)
