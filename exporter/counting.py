@@ -1,23 +1,23 @@
 """The counting: moves what the kernel has counted into the fold, and draws snapshots of it.
 
-Everything here runs in one thread, so nothing needs a lock. Times: *wall_s* in seconds since the
-epoch, only ever a stamp; *now_s* in seconds of CLOCK_BOOTTIME, for every timeout.
+Everything here runs in one thread, so nothing needs a lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from exporter.capture.closing import Closing
 from exporter.capture.flow_table import FlowTable
 from exporter.capture.interfaces import REMOVED, Interfaces
 from exporter.capture.records import FLOW_EVENT_NEW, DeviceTotals, Flow, decode_flow
-from exporter.capture.ring import FlowEventRing
+from exporter.capture.ring import FlowEventRing, PayloadRing
 from exporter.capture.totals import Totals
+from exporter.clock import Now
 from exporter.counts.fold import Fold
 from exporter.counts.snapshot import DIRECTIONS, Attachment, Count, DeviceCounts, Snapshot
-from exporter.names.attribution import Attribution
+from exporter.names.attribution import Attribution, Verdict
 
 _BOTH = range(len(DIRECTIONS))
 _NOTHING = Count()
@@ -28,6 +28,8 @@ class Kernel:
     """What is read of the kernel program."""
 
     ring: FlowEventRing
+    payloads: PayloadRing | None
+    """None where payloads are not inspected."""
     table: FlowTable
     totals: Totals
     interfaces: Interfaces
@@ -57,20 +59,36 @@ class Counting:
         self._folded_totals: dict[tuple[int, int], DeviceTotals] = {}
         self._unaccounted = (_NOTHING, _NOTHING)
 
-    def drain(self, wall_s: float) -> None:
-        """Takes in the events of new and ended flows."""
+    def drain(self, now: Now) -> None:
+        """Takes in the events of new and ended flows, then what payloads say of them."""
         table, fold = self._kernel.table, self._fold
         for _, kind, slot, head, source, destination, ports, *_ in self._kernel.ring.drain():
             if kind != FLOW_EVENT_NEW:
                 table.ended(slot)
                 fold.ended(slot)
             elif table.announced(slot, head):
-                self._opened(decode_flow(slot, head, source, destination, ports), wall_s)
+                self._opened(decode_flow(slot, head, source, destination, ports), now)
+        if self._kernel.payloads is not None:
+            for payload in self._kernel.payloads.drain():
+                self._decide(self._attribution.read(payload), now)
 
-    def _opened(self, flow: Flow, wall_s: float) -> None:
-        self._fold.opened(flow, self._attribution.domain_of(flow), wall_s)
+    def decide_due(self, now: Now) -> None:
+        """Decides on flows that have been pending for long enough."""
+        self._decide(self._attribution.due(now.boot_s), now)
 
-    def sweep(self, wall_s: float) -> None:
+    def _opened(self, flow: Flow, now: Now) -> None:
+        self._fold.opened(flow)
+        verdict = self._attribution.opened(flow, now.boot_s)
+        if verdict is not None:
+            self._decide((verdict,), now)
+
+    def _decide(self, verdicts: Iterable[Verdict], now: Now) -> None:
+        table = self._kernel.table
+        for verdict in verdicts:
+            if table.is_known(verdict.slot):
+                self._fold.decide(verdict, Count(*table.folded(verdict.slot)), now.wall_s)
+
+    def sweep(self, now: Now) -> None:
         """Folds all that the kernel has counted; costs next to nothing where it counted nothing.
 
         The totals are read before and after the flows. What was counted before the first reading
@@ -79,16 +97,16 @@ class Counting:
         """
         before = self._read_totals()
         if before != self._folded_totals or self._unaccounted != (_NOTHING, _NOTHING):
-            self.drain(wall_s)
+            self.drain(now)
             for window in self._kernel.table.sweep():
                 for flow in window.opened:
-                    self._opened(flow, wall_s)
+                    self._opened(flow, now)
                 self._fold.add(window.changes)
             for (slot, direction), totals in before.items():
                 self._fold.add_without_flow(slot, direction, totals)
             self._folded_totals = before
         self._unaccounted = self._audit(before, self._read_totals())
-        self._folded_at_s = wall_s
+        self._folded_at_s = now.wall_s
 
     def _read_totals(self) -> dict[tuple[int, int], DeviceTotals]:
         read = self._kernel.totals.read
@@ -109,17 +127,18 @@ class Counting:
         )
         return ingress, egress
 
-    def close_idle(self, now_s: float) -> None:
+    def close_idle(self, now: Now) -> None:
         """Lets flows go that have been silent for too long."""
-        self._closing.close_idle(now_s)
+        self._closing.close_idle(now.boot_s)
 
-    def settle(self, wall_s: float) -> None:
+    def settle(self, now: Now) -> None:
         """Folds the last counts of flows whose grace period is over, and frees their slots."""
-        self.drain(wall_s)
+        self.drain(now)
         changes = self._closing.settle()
         self._fold.add(changes)
         for change in changes:
             self._fold.ended(change.slot)
+            self._decide(self._attribution.closed(change.slot), now)
         self._closing.settled()
 
     @property
@@ -127,20 +146,27 @@ class Counting:
         """How many flows have left the table."""
         return self._closing.released
 
-    def snapshot(self, wall_s: float) -> Snapshot:
+    def snapshot(self, now: Now) -> Snapshot:
         """All counts as of now."""
         kernel = self._kernel
         kernel.interfaces.see_drivers()
-        self.sweep(wall_s)
+        self.sweep(now)
+        totals = self._read_totals().values()
         return Snapshot(
             folded_at_s=self._folded_at_s,
             created_s=self._created_s,
             domains=self._fold.domains(),
             devices=tuple(self._devices()),
             attachments=tuple(self._attachments()),
-            pending=(_NOTHING, _NOTHING),
+            pending=(self._fold.pending(0), self._fold.pending(1)),
             unaccounted=self._unaccounted,
-            dropped_events=sum(each.dropped_events for each in self._read_totals().values()),
+            attributed=self._fold.attributed(),
+            names_learned=tuple(self._attribution.resolved.items()),
+            inspected=tuple(self._attribution.inspected()),
+            dropped_events=(
+                ("flow", sum(each.dropped_events for each in totals)),
+                ("payload", sum(each.dropped_payloads for each in totals)),
+            ),
             flow_table_entries=kernel.table.entries,
             flow_table_limit=kernel.flows_max,
             kernel_memory_bytes=kernel.memory_bytes,

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import select
 import signal
-import time
 from collections.abc import Callable
+
+from exporter.clock import boot_s
 
 POLL_S = 0.5
 """How often the ring is looked at. The kernel wakes the reader only in a rush of events."""
@@ -17,11 +18,6 @@ SWEEP_S = 5.0
 
 LOOK_S = 10.0
 """How often interfaces, and who else watches them, are looked at besides the kernel's own news."""
-
-
-def boot_s() -> float:
-    """CLOCK_BOOTTIME in seconds: monotonic, and goes on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Loop:

@@ -125,6 +125,14 @@ class FlowTable:
         self._timeouts.set(slot, self._ticks(head))
         return True
 
+    def is_known(self, slot: int) -> bool:
+        """Whether the slot has a flow that was announced or found by a sweep."""
+        return slot < self.slots and self._stage[slot] != _UNKNOWN
+
+    def folded(self, slot: int) -> tuple[int, int]:
+        """Packets and bytes that changes have reported of the slot's flow so far."""
+        return self._folded_packets[slot], self._folded_bytes[slot]
+
     def ended(self, slot: int) -> None:
         """Notes that FIN or RST was seen: the flow may go soon."""
         if self._stage[slot] == _OPEN:

@@ -1,7 +1,7 @@
-"""Reads the ring buffer of flow events, mapped into memory: one batch of records for each look.
+"""Reads the ring buffers of events, mapped into memory: one batch of records for each look.
 
-Layout of a BPF ring buffer (kernel/bpf/ringbuf.c): a page with the consumer's position, a page
-with the producer's, then the data, mapped twice in a row so that a record never wraps. Before each
+Layout of a BPF ring buffer (kernel/bpf/ringbuf.c): a page with the consumer's position, a page with
+the producer's, then the data, mapped twice in a row so that a record never wraps. Before each
 record lies an 8-byte header; bit 31 says that the kernel is still writing it.
 
 A reader must see a record no older than the position that announces it. x86 never reorders loads;
@@ -17,11 +17,15 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from exporter.capture.records import FLOW_EVENT
+from exporter.capture.records import FLOW_EVENT, Payload, decode_payload
 
 _BUSY = 1 << 31
+_LENGTH_MASK = (1 << 30) - 1
 _HEADER_BYTES = 8
-_RECORD = struct.Struct("=8x" + FLOW_EVENT.format[1:])
+_FLOW_RECORD = struct.Struct("=8x" + FLOW_EVENT.format[1:])
+
+PAYLOADS_PER_LOOK = 2048
+"""Bounds the memory of a look and the time until the next thing is done; the rest waits its turn."""
 
 _MEMBARRIER = {"aarch64": 283, "riscv64": 283, "ppc64le": 365, "s390x": 356}
 _MEMBARRIER_PRIVATE_EXPEDITED = 8
@@ -38,10 +42,8 @@ def _make_barrier() -> Callable[[], object]:
     return lambda: libc.syscall(number, _MEMBARRIER_PRIVATE_EXPEDITED, 0, 0)
 
 
-class FlowEventRing:
-    """The ring of `struct flow_event`s. `fd` is for epoll: readable when the kernel wakes its
-    reader.
-    """
+class _Ring:
+    """A mapped ring. `fd` is for epoll: readable when the kernel wakes its reader."""
 
     def __init__(self, fd: int, size: int) -> None:
         """*size*: of the data, in bytes, as the map was made."""
@@ -57,24 +59,53 @@ class FlowEventRing:
         self._headers = self._data.cast("Q")
         self._barrier = _make_barrier()
 
+
+class FlowEventRing(_Ring):
+    """The ring of `struct flow_event`s, all of one size."""
+
     def drain(self) -> list[tuple[Any, ...]]:
         """All complete records, oldest first, as the fields of FLOW_EVENT."""
         position = self._consumer[0]
-        waiting = (self._producer[0] - position) // _RECORD.size
+        waiting = (self._producer[0] - position) // _FLOW_RECORD.size
         if not waiting:
             return []
         self._barrier()
         start = position & self._mask
         first = start // _HEADER_BYTES
-        step = _RECORD.size // _HEADER_BYTES
+        step = _FLOW_RECORD.size // _HEADER_BYTES
         ready = 0
         for header in self._headers[first : first + waiting * step : step].tolist():
             if header & _BUSY:
                 break
             ready += 1
         self._barrier()
-        end = start + ready * _RECORD.size
-        records = list(_RECORD.iter_unpack(self._data[start:end]))
+        end = start + ready * _FLOW_RECORD.size
+        records = list(_FLOW_RECORD.iter_unpack(self._data[start:end]))
         self._barrier()
-        self._consumer[0] = position + ready * _RECORD.size
+        self._consumer[0] = position + ready * _FLOW_RECORD.size
         return records
+
+
+class PayloadRing(_Ring):
+    """The ring of `struct payload_event`s, each with the bytes that follow it."""
+
+    def drain(self) -> list[Payload]:
+        """Complete records, oldest first; PAYLOADS_PER_LOOK at most."""
+        position, end = self._consumer[0], self._producer[0]
+        if position == end:
+            return []
+        self._barrier()
+        found: list[tuple[int, int]] = []
+        while position < end and len(found) < PAYLOADS_PER_LOOK:
+            start = position & self._mask
+            header = self._headers[start // _HEADER_BYTES] & 0xFFFFFFFF
+            if header & _BUSY:
+                break
+            length = header & _LENGTH_MASK
+            found.append((start + _HEADER_BYTES, length))
+            position += _HEADER_BYTES + (length + 7 & ~7)
+        self._barrier()
+        payloads = [decode_payload(bytes(self._data[at : at + length])) for at, length in found]
+        self._barrier()
+        self._consumer[0] = position
+        return payloads

@@ -33,6 +33,26 @@ class DomainCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributedBytes:
+    """Bytes of one direction whose domain was known in one way."""
+
+    direction: str
+    source: str
+    """tls, quic, http, dns, dns_node or none."""
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What was read of one protocol's payloads."""
+
+    protocol: str
+    packets: int
+    errors: int
+    """Messages that were broken."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceCounts:
     """What the kernel program counted on one device in one direction, and what its driver did."""
 
@@ -71,7 +91,13 @@ class Snapshot:
     attachments: tuple[Attachment, ...]
     pending: tuple[Count, Count]
     unaccounted: tuple[Count, Count]
-    dropped_events: int
+    attributed: tuple[AttributedBytes, ...]
+    names_learned: tuple[tuple[str, int], ...]
+    """By source: dns, tls, quic, http."""
+    inspected: tuple[Inspected, ...]
+    """Empty where payloads are not inspected."""
+    dropped_events: tuple[tuple[str, int], ...]
+    """By ring: flow, payload."""
     flow_table_entries: int
     flow_table_limit: int
     kernel_memory_bytes: int

@@ -80,6 +80,10 @@ class Attribution:
         self._waiting.setdefault(connection, []).append(flow.slot)
         return None
 
+    def inspected(self) -> tuple[Inspected, ...]:
+        """What was read of each protocol."""
+        return ()
+
     def read(self, payload: Payload) -> list[Verdict]:
         """Takes in what a payload says, and returns the flows that are decided by it."""
         verdicts: list[Verdict] = []
