@@ -151,8 +151,8 @@ def _make_loop(
     events = LinkEvents()
 
     def look() -> None:
-        kernel.interfaces.refresh(time.time(), boot_s())
         kernel.interfaces.see_programs_before()
+        kernel.interfaces.refresh(time.time(), boot_s())
 
     def links_changed() -> None:
         if events.drain():
