@@ -88,6 +88,13 @@ class Interfaces:
             return
         self._follow(links, wall_s, now_s)
 
+    def freeze(self) -> bool:
+        """Attaches nothing from now on. Says whether the helper may end: it must take clsact's
+        filters off at the end."""
+        self.static = True
+        attached = [device.attached for device in self.devices.values() if device.attached]
+        return all(each.link_fds for each in attached)
+
     def _look(self) -> list[Link]:
         links = netlink.links()
         if self._selection.follows_default_routes:

@@ -511,7 +511,7 @@ def test_a_static_choice_asks_the_helper_nothing_more(follow: Follow) -> None:
     it = follow("eth*")
     it.world.add("eth0")
     it.start()
-    it.interfaces.static = True
+    assert it.interfaces.freeze()
     asked = list(it.world.asked)
     it.world.add("eth1")
     it.world.rename("eth0", "eth7")
@@ -523,6 +523,17 @@ def test_a_static_choice_asks_the_helper_nothing_more(follow: Follow) -> None:
     it.look()
     it.look(KEEP_VANISHED_S + 1)
     assert it.world.asked == asked
+
+
+def test_a_static_choice_keeps_the_helper_where_it_has_filters_to_take_off(follow: Follow) -> None:
+    it = follow("eth*")
+    it.world.mode = "clsact"
+    it.world.add("eth0")
+    it.start()
+    assert not it.interfaces.freeze()
+    it.world.add("eth1")
+    it.look()
+    assert it.attached() == ["eth0"]
 
 
 def test_where_interfaces_cannot_be_listed_all_stays_as_it_is(
