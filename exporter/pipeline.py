@@ -82,8 +82,7 @@ def run(config: Config) -> None:
         kernel.interfaces.start(wall_s, boot_s())
         kernel.interfaces.see_programs_before()
         at_exit.callback(kernel.interfaces.close)
-        if config.interface_static:
-            kernel.interfaces.static = True
+        if config.interface_static and kernel.interfaces.freeze():
             helper.close()
         _warn_of_namespace()
         for sentence in privileges.give_up(user_id, group_id, _READABLE):
@@ -151,8 +150,8 @@ def _make_loop(
     events = LinkEvents()
 
     def look() -> None:
-        kernel.interfaces.refresh(time.time(), boot_s())
         kernel.interfaces.see_programs_before()
+        kernel.interfaces.refresh(time.time(), boot_s())
 
     def links_changed() -> None:
         if events.drain():
@@ -167,10 +166,12 @@ def _make_loop(
     loop.on_readable(events.fileno(), links_changed)
     loop.on_readable(desk.fd, serve_snapshot)
     loop.every(POLL_S, lambda: counting.drain(time.time()))
-    loop.every(min(SWEEP_S, config.flows.idle_timeout_s / 4), lambda: counting.sweep(time.time()))
+    # Before the sweep: after a suspend a flow is spared that has counted and is not swept yet.
     loop.every(kernel.table.expiry_interval_s, lambda: counting.close_idle(boot_s()))
+    loop.every(min(SWEEP_S, config.flows.idle_timeout_s / 4), lambda: counting.sweep(time.time()))
     loop.every(LOOK_S, look)
     loop.stop_on_signals()
+    kernel.interfaces.refresh(time.time(), boot_s())  # what came before there was a socket for it
     return loop
 
 
@@ -209,7 +210,8 @@ def _warn_of_namespace() -> None:
 
 
 def _not_ready(kernel: Kernel, loop: Loop) -> str | None:
-    if not any(device.attached for device in kernel.interfaces.devices.values()):
+    # A copy, made at once: this is another thread than the one that changes it.
+    if not any(device.attached for device in list(kernel.interfaces.devices.values())):
         return "no interface is attached"
     silent_s = boot_s() - loop.turned_at_s
     if silent_s > STALLED_S:

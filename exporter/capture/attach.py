@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from typing import Protocol
 
 from exporter import advice
 from exporter.capture import bpf, clsact, netlink
@@ -25,6 +26,14 @@ class Attached:
     """TCX or CLSACT."""
     link_fds: tuple[int, ...]
     """Of tcx: the programs are detached when these are closed. Empty for clsact."""
+
+
+class Privileged(Protocol):
+    """Who attaches, as Attacher does: the helper process. Raises ExporterError."""
+
+    def attach(self, ifindex: int, mode: str, kind: str) -> Attached: ...
+    def detach(self, ifindex: int) -> None: ...
+    def programs_before(self, ifindex: int) -> tuple[int, int]: ...
 
 
 class Attacher:
@@ -88,7 +97,10 @@ class Attacher:
             self.detach(ifindex)
 
     def programs_before(self, ifindex: int) -> tuple[int, int]:
-        """How many programs see a packet before ours, (ingress, egress). Raises OSError."""
+        """How many programs see a packet before ours, (ingress, egress); -1 where it is not there.
+
+        Raises OSError.
+        """
         return (self._before(ifindex, 0), self._before(ifindex, 1))
 
     def _before(self, ifindex: int, direction: int) -> int:
@@ -104,9 +116,9 @@ class Attacher:
         before = len(chain)
         for found in clsact.filters(self._netlink, ifindex, clsact.PARENTS[direction]):
             if found.program_id == ours:
-                break
+                return before
             before += 1
-        return before
+        return -1
 
 
 def _explain(error: OSError, mode: str) -> str:

@@ -57,6 +57,12 @@ class Device:
         current = max(0, self.driver_now[direction] - self.driver_base[direction])
         return self.driver_before[direction] + current
 
+    def see_driver(self, now: tuple[int, int]) -> None:
+        """Takes in what the driver says now; one that says less than before has begun anew."""
+        if now[0] < self.driver_now[0] or now[1] < self.driver_now[1]:
+            self.rebase_driver(now)
+        self.driver_now = now
+
     def rebase_driver(self, now: tuple[int, int]) -> None:
         """Keeps what was counted so far; counting goes on from what the driver says now."""
         self.driver_before = (self.driver_packets(0), self.driver_packets(1))

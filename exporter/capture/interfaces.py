@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from exporter.capture import netlink
-from exporter.capture.attach import Attached
+from exporter.capture.attach import Attached, Privileged
 from exporter.capture.bpf import close_all
 from exporter.capture.device import Device, link_type_of
 from exporter.capture.netlink import Link
@@ -28,14 +27,6 @@ KEEP_VANISHED_S = 3600.0
 RETRY_S = 10.0
 
 _log = logging.getLogger(__name__)
-
-
-class Privileged(Protocol):
-    """Who attaches: the helper process."""
-
-    def attach(self, ifindex: int, mode: str, kind: str) -> Attached: ...
-    def detach(self, ifindex: int) -> None: ...
-    def programs_before(self, ifindex: int) -> tuple[int, int]: ...
 
 
 class Interfaces:
@@ -61,24 +52,48 @@ class Interfaces:
         self._table = table
         self._totals = totals
         self._free_slots = list(range(totals.device_slots - 1, UNREGISTERED_SLOT, -1))
+        self._last_slot = UNREGISTERED_SLOT
         self._removed = [ZERO_TOTALS, ZERO_TOTALS]
         self._warned_stacked: frozenset[str] = frozenset()
+        self._without_slot: set[str] = set()
+        self._cannot_ask = False
 
     def start(self, wall_s: float, now_s: float) -> None:
         """Attaches what is wanted. Raises ExporterError where a named interface can't be had.
 
         *wall_s*: seconds since the epoch; *now_s*: monotonic.
         """
-        links = self._look()
+        try:
+            links = self._look()
+        except OSError as error:
+            raise ExporterError(
+                f"the interfaces cannot be listed ({error.strerror}): allow netlink sockets, which"
+                " a sandbox may deny"
+            ) from error
         self._selection.check(links)
         self._follow(links, wall_s, now_s)
-        for name in self._selection.names:
-            if self.devices[name].attached is None:
-                raise ExporterError(f"{name}: {self.devices[name].complaint}")
+        for name in sorted(self._selection.names):
+            device = self.devices.get(name)
+            if device is None:
+                raise ExporterError(f"--interface {name}: {self._too_many()}")
+            if device.attached is None:
+                raise ExporterError(f"{name}: {device.complaint}")
 
     def refresh(self, wall_s: float, now_s: float) -> None:
         """Looks anew, and attaches and lets go. Arguments as of `start`."""
-        self._follow(self._look(), wall_s, now_s)
+        try:
+            links = self._look()
+        except OSError as error:
+            _log.warning("interfaces cannot be listed, and stay as they were: %s", error.strerror)
+            return
+        self._follow(links, wall_s, now_s)
+
+    def freeze(self) -> bool:
+        """Attaches nothing from now on. Says whether the helper may end: it must take clsact's
+        filters off at the end."""
+        self.static = True
+        attached = [device.attached for device in self.devices.values() if device.attached]
+        return all(each.link_fds for each in attached)
 
     def _look(self) -> list[Link]:
         links = netlink.links()
@@ -95,15 +110,16 @@ class Interfaces:
         return plus(self._totals.read(UNREGISTERED_SLOT, direction), self._removed[direction])
 
     def slots(self) -> list[int]:
-        """The slots of the totals that may count."""
-        return [UNREGISTERED_SLOT, *(device.slot for device in self.devices.values())]
+        """The slots of the totals that count, or ever did: what they hold is in the fold."""
+        return list(range(UNREGISTERED_SLOT, self._last_slot + 1))
 
     def see_drivers(self) -> None:
-        """Reads what the drivers count."""
-        for link in netlink.links():
-            device = self.devices.get(link.name)
-            if device is not None and device.ifindex == link.ifindex:
-                device.driver_now = (link.rx_packets, link.tx_packets)
+        """Reads what the drivers of attached devices count."""
+        with suppress(OSError):  # the next look complains of that
+            for link in netlink.links():
+                device = self.devices.get(link.name)
+                if device and device.attached and device.ifindex == link.ifindex:
+                    device.see_driver((link.rx_packets, link.tx_packets))
 
     def see_programs_before(self) -> None:
         """Asks who else watches the devices."""
@@ -113,9 +129,16 @@ class Interfaces:
             try:
                 before = self._privileged.programs_before(device.ifindex)
             except ExporterError as error:
-                _log.warning("%s: who else is attached cannot be told: %s", device.name, error)
+                if not self._cannot_ask:
+                    _log.warning("%s: who else is attached cannot be told: %s", device.name, error)
+                self._cannot_ask = True
+                return  # the others may wait: each question can take as long as the helper has
+            if min(before) < 0:
+                _log.warning("%s: somebody took its programs off", device.name)
+                self._take_off(device.name, device.ifindex, device.attached)
+                device.attached = None  # the next look attaches it again
                 continue
-            if before > device.programs_before:
+            if any(now > then for now, then in zip(before, device.programs_before, strict=True)):
                 _log.warning(
                     "%s: %d programs on ingress and %d on egress see packets before this one; what"
                     " they drop, redirect or accept for good is not counted",
@@ -123,21 +146,28 @@ class Interfaces:
                     *before,
                 )
             device.programs_before = before
+        self._cannot_ask = False
 
     def _follow(self, links: Sequence[Link], wall_s: float, now_s: float) -> None:
         by_index = {link.ifindex: link for link in links}
+        renamed: list[tuple[str, Link, Attached | None]] = []
         for device in list(self.devices.values()):
             link = by_index.get(device.ifindex)
             if device.ifindex and link is None:
                 self._let_go(device, now_s)
             elif link is not None and link.name != device.name:
-                self._rename(device, link, wall_s, now_s)
+                renamed.append((device.name, link, device.attached))
+                self._vanish(device, now_s)
+        # All old names are free by now: two interfaces may have swapped theirs.
+        for old_name, link, attached in renamed:
+            self._rename(old_name, link, attached, wall_s)
         for link in links:
             if self._selection.wants(link):
                 self._want(link, wall_s, now_s)
         for device in list(self.devices.values()):
             if device.ifindex == 0 and now_s - device.vanished_at_s > KEEP_VANISHED_S:
                 self._forget(device)
+        self._without_slot &= {link.name for link in links}
         self._warn_of_stacked(links)
 
     def _want(self, link: Link, wall_s: float, now_s: float) -> None:
@@ -160,13 +190,14 @@ class Interfaces:
         device = self.devices.get(name)
         if device is None:
             if not self._free_slots:
-                _log.error(
-                    "%s is not counted: %d interfaces are, and no more can be",
-                    name,
-                    len(self.devices),
-                )
+                self._forget_one_early()
+            if not self._free_slots:
+                if name not in self._without_slot:
+                    _log.error("%s is not counted: %s", name, self._too_many())
+                self._without_slot.add(name)
                 return None
             slot = self._free_slots.pop()
+            self._last_slot = max(self._last_slot, slot)
             base = (self._totals.read(slot, 0), self._totals.read(slot, 1))
             device = self.devices[name] = Device(name, slot, base, wall_s)
         return device
@@ -180,43 +211,62 @@ class Interfaces:
             self._table.remove(link.ifindex)
             raise
         device.complaint = ""
-        with suppress(OSError):  # gone again: the next look finds that out
-            link = netlink.link(link.ifindex)
-        device.rebase_driver((link.rx_packets, link.tx_packets))
+        self._begin_driver(device, link)
         _log.info("%s is counted (%s)", device.name, device.attached.mode)
 
     def _register(self, device: Device, link: Link) -> None:
         self._table.put(link.ifindex, device.slot, link_type_of(link))
 
-    def _rename(self, device: Device, link: Link, wall_s: float, now_s: float) -> None:
+    @staticmethod
+    def _begin_driver(device: Device, link: Link) -> None:
+        """The driver is asked last: it must not have counted what the program did not."""
+        with suppress(OSError):  # gone again: the next look finds that out
+            link = netlink.link(link.ifindex)
+        device.rebase_driver((link.rx_packets, link.tx_packets))
+
+    def _rename(self, old_name: str, link: Link, attached: Attached | None, wall_s: float) -> None:
         """The programs stay where they are if the new name is wanted too; only the slot changes."""
-        renamed = self._device(link.name, wall_s) if self._selection.wants(link) else None
-        if renamed is None or device.attached is None:
-            if device.attached is not None and not device.attached.link_fds:
-                self._privileged.detach(device.ifindex)
-            self._let_go(device, now_s)
+        device = self._device(link.name, wall_s) if self._selection.wants(link) else None
+        _log.info("%s is called %s now", old_name, link.name)
+        if device is not None and attached is not None:
+            device.ifindex, device.attached = link.ifindex, attached
+            self._register(device, link)
+            self._begin_driver(device, link)
             return
-        _log.info("%s is called %s now", device.name, renamed.name)
-        renamed.ifindex, renamed.attached = device.ifindex, device.attached
-        self._register(renamed, link)
-        renamed.rebase_driver((link.rx_packets, link.tx_packets))
-        device.attached = None
-        self._vanish(device, now_s)
+        if attached is not None:
+            self._take_off(link.name, link.ifindex, attached)
+        self._table.remove(link.ifindex)
+
+    def _take_off(self, name: str, ifindex: int, attached: Attached) -> None:
+        close_all(attached.link_fds)
+        if not attached.link_fds:
+            try:
+                self._privileged.detach(ifindex)
+            except ExporterError as error:
+                _log.warning("%s: the programs stay where they are: %s", name, error)
 
     def _let_go(self, device: Device, now_s: float) -> None:
         if device.attached is not None:
             _log.info("%s is gone", device.name)
             close_all(device.attached.link_fds)
-            device.attached = None
         self._table.remove(device.ifindex)
         self._vanish(device, now_s)
 
     @staticmethod
     def _vanish(device: Device, now_s: float) -> None:
         device.rebase_driver((0, 0))
+        device.attached = None
         device.ifindex = 0
         device.vanished_at_s = now_s
         device.programs_before = (0, 0)
+
+    def _forget_one_early(self) -> None:
+        vanished = [device for device in self.devices.values() if device.ifindex == 0]
+        if vanished:
+            self._forget(min(vanished, key=lambda device: device.vanished_at_s))
+
+    def _too_many(self) -> str:
+        return f"no more than {self._totals.device_slots - 1} can be; name fewer"
 
     def _forget(self, device: Device) -> None:
         for direction in range(2):
