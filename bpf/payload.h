@@ -18,14 +18,17 @@
 #define CLIENT_HELLO_MAX 17408 /* 16 KB, and the headers of many records */
 #define HTTP_HEAD_MAX 8192
 
-#define QUIC_LONG_HEADER 0xc0 /* with the fixed bit, RFC 9000, 17.2 */
-#define QUIC_TYPE_MASK 0xf0
+#define QUIC_TYPE_MASK 0xb0 /* long header and type; the fixed bit may be cleared, RFC 9287 */
 #define QUIC_VERSION_1 0x00000001
 #define QUIC_VERSION_2 0x6b3343cf
-#define QUIC_DRAFT_MASK 0xffffff00
-#define QUIC_DRAFT 0xff000000
-#define QUIC_INITIAL_1 0xc0
-#define QUIC_INITIAL_2 0xd0 /* RFC 9369, 3.2 */
+#define QUIC_VERSION_2_DRAFT 0x709a50c4
+#define QUIC_DRAFTS 0xff0000 /* the upper three bytes */
+#define QUIC_GOOGLE 0x543035 /* T050, T051 */
+#define QUIC_MVFST 0xface /* the upper two bytes */
+#define QUIC_RESERVED_MASK 0x0f0f0f0f
+#define QUIC_RESERVED 0x0a0a0a0a /* RFC 9000, 15 */
+#define QUIC_INITIAL_1 0x80
+#define QUIC_INITIAL_2 0x90 /* RFC 9369, 3.2 */
 
 /*
  * The first segment of a connection may come after the second. So of who opened it, this many packets
@@ -114,10 +117,13 @@ static __always_inline int is_quic_initial(const struct payload_start *start)
 	__u32 version = start->major << 24 | start->minor << 16 | start->record_len[0] << 8 |
 			start->record_len[1];
 
-	if (version == QUIC_VERSION_2)
+	if (version == QUIC_VERSION_2 || version == QUIC_VERSION_2_DRAFT)
 		return (start->type & QUIC_TYPE_MASK) == QUIC_INITIAL_2;
-	return (version == QUIC_VERSION_1 || (version & QUIC_DRAFT_MASK) == QUIC_DRAFT) &&
-	       (start->type & QUIC_TYPE_MASK) == QUIC_INITIAL_1;
+	if ((start->type & QUIC_TYPE_MASK) != QUIC_INITIAL_1)
+		return 0;
+	return version == QUIC_VERSION_1 || version >> 8 == QUIC_DRAFTS ||
+	       version >> 8 == QUIC_GOOGLE || version >> 16 == QUIC_MVFST ||
+	       (version & QUIC_RESERVED_MASK) == QUIC_RESERVED;
 }
 
 /*

@@ -32,10 +32,21 @@ class FlowsConfig:
 
 @dataclass(frozen=True, slots=True)
 class RingConfig:
-    """Of the ring of flow events."""
+    """Bytes of the rings: a power of two, a page at least."""
 
     size: int
-    """Bytes: a power of two, a page at least."""
+    """Of the ring of flow events."""
+    payloads: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamesConfig:
+    """Where names come from."""
+
+    deep_inspect: bool
+    interface: tuple[str, ...]
+    """Names and globs of interfaces that are listened to for DNS alone."""
+    grace_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ class Config:
     web: WebConfig
     flows: FlowsConfig
     ring: RingConfig
+    names: NamesConfig
     log: LogConfig
     not_yet: tuple[str, ...]
     """The options that were given and have no effect in this version, as the user gave them."""
@@ -114,7 +126,8 @@ def _assemble(values: Mapping[str, Any], not_yet: tuple[str, ...]) -> Config:
         user=values["user"],
         web=WebConfig(values["web.listen_address"], values["web.telemetry_path"]),
         flows=FlowsConfig(values["flows.max"], values["flows.idle_timeout"]),
-        ring=RingConfig(values["ring.size"]),
+        ring=RingConfig(values["ring.size"], values["ring.payloads"]),
+        names=NamesConfig(values["deep_inspect"], values["names.interface"], values["names.grace"]),
         log=LogConfig(values["log.level"], values["log.format"]),
         not_yet=not_yet,
     )

@@ -33,9 +33,15 @@ class Kernel:
     table: FlowTable
     totals: Totals
     interfaces: Interfaces
+    listening: Interfaces | None
+    """Those that are listened to for DNS, and not counted; None without any."""
     flows_max: int
     memory_bytes: int
     """Of all maps and rings."""
+
+    def all_interfaces(self) -> list[Interfaces]:
+        """Those that are counted, then those that are listened to."""
+        return [self.interfaces] if self.listening is None else [self.interfaces, self.listening]
 
 
 class Counting:
@@ -161,8 +167,9 @@ class Counting:
             pending=(self._fold.pending(0), self._fold.pending(1)),
             unaccounted=self._unaccounted,
             attributed=self._fold.attributed(),
-            names_learned=tuple(self._attribution.resolved.items()),
-            inspected=tuple(self._attribution.inspected()),
+            names_learned=self._attribution.learned(),
+            inspected=self._attribution.inspected(),
+            dns=self._attribution.dns_health(now.boot_s),
             dropped_events=(
                 ("flow", sum(each.dropped_events for each in totals)),
                 ("payload", sum(each.dropped_payloads for each in totals)),
@@ -170,7 +177,7 @@ class Counting:
             flow_table_entries=kernel.table.entries,
             flow_table_limit=kernel.flows_max,
             kernel_memory_bytes=kernel.memory_bytes,
-            stacked_interfaces=kernel.interfaces.stacked,
+            stacked_interfaces=kernel.interfaces.stacking.count,
         )
 
     def _devices(self) -> Iterator[DeviceCounts]:
@@ -189,7 +196,12 @@ class Counting:
                 yield _device_counts(REMOVED, direction, removed, 0, self._created_s)
 
     def _attachments(self) -> Iterator[Attachment]:
-        for device in self._kernel.interfaces.devices.values():
+        devices = [
+            device
+            for interfaces in self._kernel.all_interfaces()
+            for device in interfaces.devices.values()
+        ]
+        for device in devices:
             for direction in _BOTH:
                 yield Attachment(
                     device.name,

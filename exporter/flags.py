@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from exporter.given import Given, UsageError
 from exporter.options import CONFIG_FILE, OPTIONS, Option, flag_of
-from exporter.reserved import RESERVED, SWITCHES
+from exporter.reserved import RESERVED
 
 _HELP_COLUMN = 34
 
@@ -61,10 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         else:
             _add_switch(parser, option.key, _help(option))
     for key in RESERVED:
-        if key in SWITCHES:
-            _add_switch(parser, key, argparse.SUPPRESS)
-        else:
-            _add_hidden(parser, flag_of(key), key)
+        _add_hidden(parser, flag_of(key), key)
 
 
 def _add_hidden(parser: argparse.ArgumentParser, flag: str, key: str) -> None:
@@ -83,8 +80,13 @@ def _help(option: Option) -> str:
     if option.repeatable:
         shown = " ".join(option.default)
     else:
-        shown = str(option.default) if option.metavar else f"off; --no-{option.flag[2:]}"
+        shown = str(option.default) if option.metavar else _switched(option)
     return option.help.replace("%", "%%") + (f" [{shown}]" if shown else "")
+
+
+def _switched(option: Option) -> str:
+    state = "on" if option.default == "true" else "off"
+    return f"{state}; --no-{option.flag[2:]}"
 
 
 def given_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, Given]:

@@ -123,9 +123,38 @@ OPTIONS = (
     Option(
         key="ring.size",
         parse=values.power_of_two_size(os.sysconf("SC_PAGE_SIZE"), RING_SIZE_LIMIT),
-        default="256KiB",
+        default="128KiB",
         metavar="SIZE",
         help="Of the ring that tells of new and ended flows: a power of two, a page at least.",
+    ),
+    Option(
+        key="ring.payloads",
+        parse=values.power_of_two_size(os.sysconf("SC_PAGE_SIZE"), RING_SIZE_LIMIT),
+        default="256KiB",
+        metavar="SIZE",
+        help="Of the ring of payloads that can teach a name: a power of two, a page at least.",
+    ),
+    Option(
+        key="deep_inspect",
+        parse=values.switch,
+        default="true",
+        metavar="",
+        help="Learn names from DNS, TLS, QUIC and HTTP/1 payloads.",
+    ),
+    Option(
+        key="names.interface",
+        parse=values.interface,
+        default=(),
+        metavar="NAME|GLOB",
+        help="Listen for DNS on this interface, or on those that match, and count nothing there:"
+        " lo with a local resolver, cali* with a cache on the node. May be given several times.",
+    ),
+    Option(
+        key="names.grace",
+        parse=values.duration("0s", "60s"),
+        default="2s",
+        metavar="DURATION",
+        help="How long a new flow waits for its name before it counts as unknown.",
     ),
     Option(
         key="log.level",

@@ -13,7 +13,6 @@ import logging
 import os
 import platform
 import socket
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,16 +25,17 @@ from exporter.capture.helper import Helper
 from exporter.capture.interfaces import Interfaces
 from exporter.capture.loader import Loader, LoaderSettings, Programs, check_permission
 from exporter.capture.netlink import LinkEvents
-from exporter.capture.ring import FlowEventRing
+from exporter.capture.ring import FlowEventRing, PayloadRing
 from exporter.capture.selection import Selection
 from exporter.capture.totals import DeviceTable, Totals
+from exporter.clock import boot_s, now
 from exporter.config import Config
 from exporter.counting import Counting, Kernel
 from exporter.counts.desk import SnapshotDesk
 from exporter.counts.fold import Fold
 from exporter.errors import ExporterError
-from exporter.loop import LOOK_S, POLL_S, SWEEP_S, Loop, boot_s
-from exporter.names.attribution import Attribution
+from exporter.loop import LOOK_S, POLL_S, SWEEP_S, Loop
+from exporter.names.attribution import Attribution, Unattributed
 from exporter.outputs import listen
 from exporter.system import System
 from exporter.version import VERSION, revision
@@ -67,6 +67,7 @@ def run(config: Config) -> None:
             device_slots=DEVICE_SLOTS,
             cpus=_possible_cpus(),
             ring_bytes=config.ring.size,
+            payload_ring_bytes=config.ring.payloads if config.names.deep_inspect else 0,
         )
         loader = Loader(settings)
         helper = Helper()
@@ -76,23 +77,27 @@ def run(config: Config) -> None:
         from exporter.outputs.web import Web
 
         source_revision = revision()
+        attribution = _make_attribution(config)
         programs = loader.result()
-        wall_s = time.time()
+        began = now()
         kernel = _open_kernel(config, settings, programs, helper)
-        kernel.interfaces.start(wall_s, boot_s())
-        kernel.interfaces.see_programs_before()
-        at_exit.callback(kernel.interfaces.close)
-        if config.interface_static and kernel.interfaces.freeze():
-            helper.close()
+        for interfaces in kernel.all_interfaces():
+            interfaces.start(*began)
+            interfaces.see_programs_before()
+            at_exit.callback(interfaces.close)
+        if config.interface_static:
+            frozen = [interfaces.freeze() for interfaces in kernel.all_interfaces()]
+            if all(frozen):
+                helper.close()
         _warn_of_namespace()
         for sentence in privileges.give_up(user_id, group_id, _READABLE):
             _log.warning("%s", sentence)
 
         grace = GracePeriods(programs.grace_fd, programs.grace_inner_fd)
         closing = Closing(kernel.table, grace)
-        fold = Fold(settings.flow_slots, wall_s)
-        counting = Counting(kernel, closing, Attribution(), fold, wall_s)
-        desk = SnapshotDesk(counting.snapshot(wall_s))
+        fold = Fold(settings.flow_slots, began.wall_s)
+        counting = Counting(kernel, closing, attribution, fold, began.wall_s)
+        desk = SnapshotDesk(counting.snapshot(began))
         loop = _make_loop(config, kernel, counting, grace, desk)
         build = BuildInfo(VERSION, source_revision, programs.bcc_version, platform.release())
         web = Web(desk.take, lambda: _not_ready(kernel, loop), build, config.web.telemetry_path)
@@ -100,9 +105,22 @@ def run(config: Config) -> None:
         _log.info("listening on %s, metrics at %s", *_address(listener, config))
         loop.run()
 
-        desk.close(counting.snapshot(time.time()))
+        desk.close(counting.snapshot(now()))
         server.close()
         _log.info("stopped; %d flows have come and gone", counting.released_flows)
+
+
+def _make_attribution(config: Config) -> Attribution:
+    """What names are learnt with; imported only where they are, while the file system is open."""
+    if not config.names.deep_inspect:
+        return Unattributed()
+    from exporter.names.aes import Aes
+    from exporter.names.dns_health import DnsHealth
+    from exporter.names.dns_names import DnsNames
+    from exporter.names.inspection import Inspection
+    from exporter.names.learning import Learning
+
+    return Learning(Inspection(Aes()), DnsNames(), DnsHealth(), config.names.grace_s)
 
 
 def _open_kernel(
@@ -115,31 +133,38 @@ def _open_kernel(
     os.close(programs.ingress_fd)
     os.close(programs.egress_fd)
     totals = Totals(programs.totals_fd, settings.device_slots, settings.cpus)
+    devices = DeviceTable(programs.devices_fd)
+    interfaces = Interfaces(
+        Selection(config.interface, config.interface_exclude),
+        config.attach,
+        helper,
+        devices,
+        totals,
+    )
+    listening = None
+    if config.names.interface and programs.payloads_fd is not None:
+        listening = Interfaces(
+            Selection(config.names.interface, ()),
+            config.attach,
+            helper,
+            devices,
+            totals,
+            interfaces,
+        )
+    payloads = None
+    if programs.payloads_fd is not None:
+        payloads = PayloadRing(programs.payloads_fd, settings.payload_ring_bytes)
     return Kernel(
         ring=FlowEventRing(programs.flow_events_fd, settings.ring_bytes),
+        payloads=payloads,
         table=FlowTable(
             programs.flows_fd, settings.flow_slots, config.flows.idle_timeout_s, boot_s()
         ),
         totals=totals,
-        interfaces=Interfaces(
-            Selection(config.interface, config.interface_exclude),
-            config.attach,
-            helper,
-            DeviceTable(programs.devices_fd),
-            totals,
-        ),
+        interfaces=interfaces,
+        listening=listening,
         flows_max=config.flows.max,
-        memory_bytes=sum(
-            map(
-                _map_memory_bytes,
-                (
-                    programs.flows_fd,
-                    programs.totals_fd,
-                    programs.devices_fd,
-                    programs.flow_events_fd,
-                ),
-            )
-        ),
+        memory_bytes=sum(map(_map_memory_bytes, programs.map_fds())),
     )
 
 
@@ -149,29 +174,40 @@ def _make_loop(
     loop = Loop()
     events = LinkEvents()
 
+    def refresh() -> None:
+        for interfaces in kernel.all_interfaces():
+            interfaces.refresh(*now())
+
     def look() -> None:
-        kernel.interfaces.see_programs_before()
-        kernel.interfaces.refresh(time.time(), boot_s())
+        for interfaces in kernel.all_interfaces():
+            interfaces.see_programs_before()
+        refresh()
 
     def links_changed() -> None:
         if events.drain():
-            kernel.interfaces.refresh(time.time(), boot_s())
+            refresh()
 
     def serve_snapshot() -> None:
         desk.begin()
-        desk.serve(counting.snapshot(time.time()))
+        desk.serve(counting.snapshot(now()))
 
-    loop.on_readable(kernel.ring.fd, lambda: counting.drain(time.time()))
-    loop.on_readable(grace.fd, lambda: counting.settle(time.time()))
+    def poll() -> None:
+        counting.drain(now())
+        counting.decide_due(now())
+
+    loop.on_readable(kernel.ring.fd, poll)
+    if kernel.payloads is not None:
+        loop.on_readable(kernel.payloads.fd, poll)
+    loop.on_readable(grace.fd, lambda: counting.settle(now()))
     loop.on_readable(events.fileno(), links_changed)
     loop.on_readable(desk.fd, serve_snapshot)
-    loop.every(POLL_S, lambda: counting.drain(time.time()))
+    loop.every(POLL_S, poll)
     # Before the sweep: after a suspend a flow is spared that has counted and is not swept yet.
-    loop.every(kernel.table.expiry_interval_s, lambda: counting.close_idle(boot_s()))
-    loop.every(min(SWEEP_S, config.flows.idle_timeout_s / 4), lambda: counting.sweep(time.time()))
+    loop.every(kernel.table.expiry_interval_s, lambda: counting.close_idle(now()))
+    loop.every(min(SWEEP_S, config.flows.idle_timeout_s / 4), lambda: counting.sweep(now()))
     loop.every(LOOK_S, look)
     loop.stop_on_signals()
-    kernel.interfaces.refresh(time.time(), boot_s())  # what came before there was a socket for it
+    refresh()  # what came before there was a socket for it
     return loop
 
 

@@ -5,12 +5,7 @@ Each key has the values that are already true of this version; any other earns a
 
 from __future__ import annotations
 
-_OFF = frozenset({"false", "no", "off"})
-
-SWITCHES = frozenset({"deep_inspect"})
-
 RESERVED: dict[str, frozenset[str]] = {
-    "deep_inspect": _OFF,
     "domains.expected": frozenset(),
     "domains.hide": frozenset(),
     "domains.idle": frozenset(),
@@ -20,8 +15,6 @@ RESERVED: dict[str, frozenset[str]] = {
     "history.path": frozenset(),
     "history.retention": frozenset(),
     "metrics.labels": frozenset(),
-    "names.grace": frozenset(),
-    "names.interface": frozenset(),
     "otlp.endpoint": frozenset(),
     "pin.path": frozenset({"none"}),
 }

@@ -16,7 +16,7 @@ from exporter.capture.bpf import close_all
 from exporter.capture.device import Device, link_type_of
 from exporter.capture.netlink import Link
 from exporter.capture.records import ZERO_TOTALS, DeviceTotals, minus, plus
-from exporter.capture.selection import Selection, stacked
+from exporter.capture.selection import Selection, Stacking
 from exporter.capture.totals import DeviceTable, Totals
 from exporter.errors import ExporterError
 
@@ -39,11 +39,14 @@ class Interfaces:
         privileged: Privileged,
         table: DeviceTable,
         totals: Totals,
+        counted: Interfaces | None = None,
     ) -> None:
-        """*mode*: as in Attacher.attach."""
+        """*mode*: as in Attacher.attach.
+
+        With *counted* these interfaces are only listened to, less those that are counted.
+        """
         self.devices: dict[str, Device] = {}
-        self.stacked = 0
-        """How many counted interfaces see the packets of another one."""
+        self.stacking = Stacking()
         self.static = False
         """Whether nothing may be attached any more."""
         self._selection = selection
@@ -51,10 +54,11 @@ class Interfaces:
         self._privileged = privileged
         self._table = table
         self._totals = totals
+        self._counted = counted
+        self._verb = "counted" if counted is None else "listened to"
         self._free_slots = list(range(totals.device_slots - 1, UNREGISTERED_SLOT, -1))
         self._last_slot = UNREGISTERED_SLOT
         self._removed = [ZERO_TOTALS, ZERO_TOTALS]
-        self._warned_stacked: frozenset[str] = frozenset()
         self._without_slot: set[str] = set()
         self._cannot_ask = False
 
@@ -162,13 +166,20 @@ class Interfaces:
         for old_name, link, attached in renamed:
             self._rename(old_name, link, attached, wall_s)
         for link in links:
-            if self._selection.wants(link):
+            if self._wants(link):
                 self._want(link, wall_s, now_s)
         for device in list(self.devices.values()):
             if device.ifindex == 0 and now_s - device.vanished_at_s > KEEP_VANISHED_S:
                 self._forget(device)
         self._without_slot &= {link.name for link in links}
-        self._warn_of_stacked(links)
+        if not self._counted:
+            counted = {each.ifindex for each in self.devices.values() if each.attached is not None}
+            self.stacking.look(counted, links)
+
+    def _wants(self, link: Link) -> bool:
+        if self._counted is not None and link.name in self._counted.devices:
+            return False
+        return self._selection.wants(link)
 
     def _want(self, link: Link, wall_s: float, now_s: float) -> None:
         device = self._device(link.name, wall_s)
@@ -183,7 +194,7 @@ class Interfaces:
             device.retry_at_s = now_s + RETRY_S
             if device.complaint != str(error):
                 device.complaint = str(error)
-                _log.warning("%s is not counted: %s", link.name, error)
+                _log.warning("%s is not %s: %s", link.name, self._verb, error)
 
     def _device(self, name: str, wall_s: float) -> Device | None:
         """The device of that name, old or new; None where there are too many."""
@@ -196,7 +207,7 @@ class Interfaces:
                     _log.error("%s is not counted: %s", name, self._too_many())
                 self._without_slot.add(name)
                 return None
-            slot = self._free_slots.pop()
+            slot = UNREGISTERED_SLOT if self._counted else self._free_slots.pop()
             self._last_slot = max(self._last_slot, slot)
             base = (self._totals.read(slot, 0), self._totals.read(slot, 1))
             device = self.devices[name] = Device(name, slot, base, wall_s)
@@ -212,10 +223,12 @@ class Interfaces:
             raise
         device.complaint = ""
         self._begin_driver(device, link)
-        _log.info("%s is counted (%s)", device.name, device.attached.mode)
+        _log.info("%s is %s (%s)", device.name, self._verb, device.attached.mode)
 
     def _register(self, device: Device, link: Link) -> None:
-        self._table.put(link.ifindex, device.slot, link_type_of(link))
+        self._table.put(
+            link.ifindex, device.slot, link_type_of(link), listen_only=self._counted is not None
+        )
 
     @staticmethod
     def _begin_driver(device: Device, link: Link) -> None:
@@ -226,7 +239,7 @@ class Interfaces:
 
     def _rename(self, old_name: str, link: Link, attached: Attached | None, wall_s: float) -> None:
         """The programs stay where they are if the new name is wanted too; only the slot changes."""
-        device = self._device(link.name, wall_s) if self._selection.wants(link) else None
+        device = self._device(link.name, wall_s) if self._wants(link) else None
         _log.info("%s is called %s now", old_name, link.name)
         if device is not None and attached is not None:
             device.ifindex, device.attached = link.ifindex, attached
@@ -273,20 +286,9 @@ class Interfaces:
             self._removed[direction] = plus(
                 self._removed[direction], self.totals_of(device, direction)
             )
-        self._free_slots.append(device.slot)
+        if not self._counted:
+            self._free_slots.append(device.slot)
         del self.devices[device.name]
-
-    def _warn_of_stacked(self, links: Sequence[Link]) -> None:
-        counted = {each.ifindex for each in self.devices.values() if each.attached is not None}
-        found = stacked(counted, links)
-        self.stacked = len(found)
-        names = frozenset(link.name for link in links if link.ifindex in found)
-        if names - self._warned_stacked:
-            _log.warning(
-                "%s see the same packets, which are then counted more than once: count one of them",
-                " and ".join(sorted(names)),
-            )
-        self._warned_stacked |= names
 
     def close(self) -> None:
         """Lets go of every link, which detaches what is not clsact."""

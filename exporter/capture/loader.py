@@ -11,11 +11,10 @@ import importlib.util
 import json
 import mmap
 import os
-import secrets
 import socket
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from exporter import advice
@@ -40,6 +39,8 @@ class LoaderSettings:
     """Possible CPUs: the highest number that a CPU can have, plus one."""
     ring_bytes: int
     """Of the ring of flow events; a power of two, a page at least."""
+    payload_ring_bytes: int = 0
+    """Of the ring of payloads; 0: they are not inspected, and the program has no code for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,27 @@ class Programs:
     grace_fd: int
     grace_inner_fd: int
     bcc_version: str
+    payloads_fd: int | None = None
+    """None where payloads are not inspected."""
+
+    def map_fds(self) -> list[int]:
+        """Of the maps that take memory worth counting."""
+        maps = [self.flows_fd, self.totals_fd, self.devices_fd, self.flow_events_fd]
+        return maps if self.payloads_fd is None else [*maps, self.payloads_fd]
 
 
-_DESCRIPTORS = [field.name for field in fields(Programs) if field.name.endswith("_fd")]
+_MAPS = ("flows", "totals", "devices", "flow_events", "grace", "grace_inner")
+_PAYLOAD_MAP = "payloads"
+_DESCRIPTORS_MAX = 2 + len(_MAPS) + 1
+
+
+def _maps(settings: LoaderSettings) -> tuple[str, ...]:
+    return (*_MAPS, _PAYLOAD_MAP) if settings.payload_ring_bytes else _MAPS
+
+
+def _descriptor_names(settings: LoaderSettings) -> list[str]:
+    """The fields of Programs that the child sends, in its order."""
+    return [f"{name}_fd" for name in ("ingress", "egress", *_maps(settings))]
 
 
 def source_dir() -> Path:
@@ -94,6 +113,7 @@ class Loader:
     """A child that is compiling; `result()` waits for it."""
 
     def __init__(self, settings: LoaderSettings) -> None:
+        self._names = _descriptor_names(settings)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = os.memfd_create("bcc-log", os.MFD_CLOEXEC)
         source = source_dir()
@@ -121,7 +141,7 @@ class Loader:
         """The loaded programs. Raises ExporterError with what to do where they can't be had."""
         self._socket.settimeout(LOAD_TIMEOUT_S)
         try:
-            message, descriptors, _, _ = socket.recv_fds(self._socket, 65536, len(_DESCRIPTORS))
+            message, descriptors, _, _ = socket.recv_fds(self._socket, 65536, _DESCRIPTORS_MAX)
         except TimeoutError:
             self._child.kill()
             raise ExporterError(
@@ -132,12 +152,12 @@ class Loader:
             self._socket.close()
         self._child.wait()
         answer = json.loads(message) if message else {}
-        if "error" in answer or len(descriptors) != len(_DESCRIPTORS):
+        if "error" in answer or len(descriptors) != len(self._names):
             for descriptor in descriptors:
                 os.close(descriptor)
             raise ExporterError(answer.get("error") or self._last_words())
         os.close(self._log)
-        named = dict(zip(_DESCRIPTORS, descriptors, strict=True))
+        named = dict(zip(self._names, descriptors, strict=True))
         return Programs(**named, bcc_version=answer["bcc_version"])
 
     def _last_words(self) -> str:
@@ -153,6 +173,8 @@ def load_programs(settings: LoaderSettings) -> Programs:
 
 def compiler_flags(settings: LoaderSettings, source: Path) -> list[str]:
     """What bcc is to define: the sizes, and the secret keys of the hash, new at each load."""
+    import secrets  # here: the child alone needs it, and what comes with it
+
     keys = [secrets.randbits(64 if n == _HASH_MULTIPLIER else 32) for n in range(HASH_KEYS)]
     keys[_HASH_MULTIPLIER] |= 1
     return [
@@ -164,6 +186,10 @@ def compiler_flags(settings: LoaderSettings, source: Path) -> list[str]:
         f"-DCPUS={settings.cpus}",
         f"-DPAGE_SIZE={mmap.PAGESIZE}",
         f"-DFLOW_EVENT_PAGES={settings.ring_bytes // mmap.PAGESIZE}",
+        *(
+            [f"-DPAYLOAD_PAGES={settings.payload_ring_bytes // mmap.PAGESIZE}"]
+            * bool(settings.payload_ring_bytes)
+        ),
         *(f"-DHASH_KEY_{n}={key}{'ULL' if key >> 32 else 'U'}" for n, key in enumerate(keys)),
     ]
 
@@ -195,6 +221,5 @@ def _load(settings: LoaderSettings, source: Path) -> tuple[dict[str, str], list[
         raise ExporterError(
             f"the kernel program cannot be loaded ({error}); ayaflow-exporter check-system says why"
         ) from error
-    maps = ("flows", "totals", "devices", "flow_events", "grace", "grace_inner")
-    descriptors = [ingress.fd, egress.fd, *(program[name].map_fd for name in maps)]
+    descriptors = [ingress.fd, egress.fd, *(program[name].map_fd for name in _maps(settings))]
     return {"bcc_version": str(bcc.__version__)}, descriptors

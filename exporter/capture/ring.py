@@ -25,7 +25,7 @@ _HEADER_BYTES = 8
 _FLOW_RECORD = struct.Struct("=8x" + FLOW_EVENT.format[1:])
 
 PAYLOADS_PER_LOOK = 2048
-"""Bounds the memory of a look and the time until the next thing is done; the rest waits its turn."""
+"""Bounds the memory of a look, and the time until the next thing is done; the rest waits."""
 
 _MEMBARRIER = {"aarch64": 283, "riscv64": 283, "ppc64le": 365, "s390x": 356}
 _MEMBARRIER_PRIVATE_EXPEDITED = 8

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from exporter.capture.netlink import Link
 from exporter.errors import ExporterError
+
+_log = logging.getLogger(__name__)
 
 _GLOB_CHARACTERS = frozenset("*?[")
 
@@ -82,3 +85,24 @@ def stacked(counted: Collection[int], links: Iterable[Link]) -> set[int]:
                 found |= {start, link.ifindex}
             waiting += [index for index in (link.master, link.lower) if index]
     return found
+
+
+class Stacking:
+    """Warns once of each interface whose packets are counted more than once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        """How many counted interfaces see the packets of another one."""
+        self._warned: frozenset[str] = frozenset()
+
+    def look(self, counted: Collection[int], links: Sequence[Link]) -> None:
+        """Looks anew. *counted*: by ifindex."""
+        found = stacked(counted, links)
+        self.count = len(found)
+        names = frozenset(link.name for link in links if link.ifindex in found)
+        if names - self._warned:
+            _log.warning(
+                "%s see the same packets, which are then counted more than once: count one of them",
+                " and ".join(sorted(names)),
+            )
+        self._warned |= names

@@ -56,12 +56,12 @@ class DeviceTable:
         self._map = mmap.mmap(fd, DEVICE_BUCKETS * DEVICE.size)
         self._words = memoryview(self._map).cast("Q")
 
-    def put(self, ifindex: int, slot: int, link_type: int) -> None:
+    def put(self, ifindex: int, slot: int, link_type: int, listen_only: bool = False) -> None:
         """Registers a device, or changes it at once; do so before a program is attached to it.
 
         Raises ExporterError where too many devices share the places that this one could take.
         """
-        word = int.from_bytes(DEVICE.pack(ifindex, slot, link_type, 0), sys.byteorder)
+        word = int.from_bytes(DEVICE.pack(ifindex, slot, link_type, listen_only), sys.byteorder)
         free = None
         for bucket in self._places(ifindex):
             found = self._words[bucket] & 0xFFFFFFFF

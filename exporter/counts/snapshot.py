@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from exporter.names.attribution import Inspected
+from exporter.names.dns_health import DnsHealthCounts
+
 DIRECTIONS = ("ingress", "egress")
 """As seen from the interface; in the order of `enum flow_direction` in bpf/flow_events.h."""
 
@@ -40,16 +43,6 @@ class AttributedBytes:
     source: str
     """tls, quic, http, dns, dns_node or none."""
     bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """What was read of one protocol's payloads."""
-
-    protocol: str
-    packets: int
-    errors: int
-    """Messages that were broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +89,8 @@ class Snapshot:
     """By source: dns, tls, quic, http."""
     inspected: tuple[Inspected, ...]
     """Empty where payloads are not inspected."""
+    dns: DnsHealthCounts | None
+    """None where DNS is not listened to."""
     dropped_events: tuple[tuple[str, int], ...]
     """By ring: flow, payload."""
     flow_table_entries: int

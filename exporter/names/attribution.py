@@ -1,156 +1,93 @@
-"""Whose flow is it: the one question that this room answers.
-
-Strongest evidence first: what the connection itself states (TLS, QUIC, HTTP); what its client was
-told by DNS; what anybody on the node was told, while that is unambiguous. A connection may state
-its name a moment after it opens, so each flow is pending for a grace period: a statement decides
-at once, else DNS does when the period is over, as of the time when the flow opened. A statement
-that comes later still counts, for what follows it.
-
-Slots are of the flow table; times in seconds of CLOCK_BOOTTIME. Every table here is bounded.
-"""
+"""Whose flow is it: the one question that this room answers."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
-from exporter.capture.records import FLOW_OPENER, Flow, Payload
-from exporter.names.dns_answer import maybe_resolution
-from exporter.names.dns_names import DnsNames
-from exporter.names.inspection import DNS, Finding, Inspection
+from exporter.capture.records import Flow, Payload
+from exporter.names.dns_health import DnsHealthCounts
 
 UNKNOWN = "unknown"
 """The domain of what could not be attributed."""
 
-NONE = "none"
+TLS = "tls"
+QUIC = "quic"
+HTTP = "http"
+DNS = "dns"
 DNS_NODE = "dns_node"
-SOURCES = ("tls", "quic", "http", DNS, DNS_NODE, NONE)
-"""How a name can be known; NONE is not at all."""
-
-PENDING_MAX = 20_000
-"""Flows that wait for a statement, some 10 MB of them. In a flood of new flows DNS decides at
-once.
-"""
-
-CONNECTIONS_MAX = 4_096
-"""Connections whose statement is remembered for the flow of the answers, which may open later."""
-
-_PORT_DNS = 53
+NONE = "none"
+SOURCES = (TLS, QUIC, HTTP, DNS, DNS_NODE, NONE)
+"""How a name can be known, strongest evidence first; NONE is not at all."""
 
 
 class Verdict(NamedTuple):
     """From now on the flow in *slot* belongs to *domain*."""
 
     slot: int
+    """Of the flow table."""
     domain: str
     source: str
     """Of SOURCES."""
 
 
-class _Pending(NamedTuple):
-    flow: Flow
-    connection: _Connection
-    until_s: float
+class Inspected(NamedTuple):
+    """What was read of one protocol's payloads."""
+
+    protocol: str
+    packets: int
+    errors: int
+    """Messages that were broken."""
 
 
-class Attribution:
-    """Gives each flow its domain, when it is known or cannot be known."""
+class Attribution(Protocol):
+    """Gives each flow its domain, when it is known or cannot be known.
 
-    def __init__(self, inspection: Inspection, dns_names: DnsNames, grace_s: float) -> None:
-        self.resolved = dict.fromkeys((*SOURCES[:3], DNS), 0)
-        """Names learned, by source."""
-        self._inspection = inspection
-        self._dns_names = dns_names
-        self._grace_s = grace_s
-        self._pending: OrderedDict[int, _Pending] = OrderedDict()
-        self._waiting: dict[_Connection, list[int]] = {}
-        self._stated: OrderedDict[_Connection, tuple[str, str]] = OrderedDict()
+    Times are in seconds of CLOCK_BOOTTIME.
+    """
 
     def opened(self, flow: Flow, now_s: float) -> Verdict | None:
         """What is known of a flow as it opens; None: it is pending, and gets its verdict later."""
-        if _PORT_DNS in (flow.source_port, flow.destination_port):
-            return Verdict(flow.slot, UNKNOWN, NONE)
-        connection = _connection(flow)
-        stated = self._stated.get(connection)
-        if stated is not None:
-            return Verdict(flow.slot, *stated)
-        if len(self._pending) >= PENDING_MAX:
-            return self._by_dns(flow, now_s)
-        self._pending[flow.slot] = _Pending(flow, connection, now_s + self._grace_s)
-        self._waiting.setdefault(connection, []).append(flow.slot)
-        return None
+
+    def read(self, payload: Payload) -> Sequence[Verdict]:
+        """Takes in what a payload says, and returns the flows that are decided by it."""
+
+    def due(self, now_s: float) -> Sequence[Verdict]:
+        """The flows that have been pending for long enough."""
+
+    def closed(self, slot: int) -> Sequence[Verdict]:
+        """The verdict on a flow that is gone; none if it has one already."""
+
+    def learned(self) -> tuple[tuple[str, int], ...]:
+        """Names learned so far, by source."""
 
     def inspected(self) -> tuple[Inspected, ...]:
-        """What was read of each protocol."""
-        return ()
+        """What was read, by protocol."""
 
-    def read(self, payload: Payload) -> list[Verdict]:
-        """Takes in what a payload says, and returns the flows that are decided by it."""
-        verdicts: list[Verdict] = []
-        for seen in self._inspection.read(payload):
-            if isinstance(seen, Finding):
-                verdicts += self._stated_by(seen)
-            elif (resolution := maybe_resolution(seen.message)) is not None:
-                self.resolved[DNS] += 1
-                self._dns_names.learn(resolution, payload.destination, payload.boot_ns / 1e9)
-        return verdicts
+    def dns_health(self, now_s: float) -> DnsHealthCounts | None:
+        """How DNS fares; None where it is not listened to."""
 
-    def _stated_by(self, finding: Finding) -> list[Verdict]:
-        if finding.name is None:
-            return []
-        self.resolved[finding.source] += 1
-        connection = _connection(finding.payload)
-        self._stated.pop(connection, None)
-        self._stated[connection] = (finding.name, finding.source)
-        if len(self._stated) > CONNECTIONS_MAX:
-            self._stated.popitem(last=False)
-        slots = {finding.payload.slot, *self._waiting.pop(connection, ())}
-        for slot in slots:
-            self._pending.pop(slot, None)
-        return [Verdict(slot, finding.name, finding.source) for slot in slots]
 
-    def due(self, now_s: float) -> list[Verdict]:
-        """The flows whose grace period is over."""
-        verdicts: list[Verdict] = []
-        while self._pending:
-            slot, pending = next(iter(self._pending.items()))
-            if pending.until_s > now_s:
-                break
-            verdicts += self.closed(slot)
-        return verdicts
+class Unattributed:
+    """Without payloads every flow is unknown at once."""
 
-    def closed(self, slot: int) -> list[Verdict]:
-        """The verdict on a flow that waits no longer; none if it has one already."""
-        pending = self._pending.pop(slot, None)
-        if pending is None:
-            return []
-        waiting = self._waiting.get(pending.connection)
-        if waiting is not None:
-            waiting.remove(slot)
-            if not waiting:
-                del self._waiting[pending.connection]
-        return [self._by_dns(pending.flow, pending.until_s - self._grace_s)]
-
-    def _by_dns(self, flow: Flow, opened_s: float) -> Verdict:
-        client, server = flow.source, flow.destination
-        if not flow.flags & FLOW_OPENER:
-            client, server = server, client
-        name = self._dns_names.name_for(client, server, opened_s)
-        if name is not None:
-            return Verdict(flow.slot, name, DNS)
-        name = self._dns_names.node_name_for(server, opened_s)
-        if name is not None:
-            return Verdict(flow.slot, name, DNS_NODE)
+    def opened(self, flow: Flow, now_s: float) -> Verdict | None:
         return Verdict(flow.slot, UNKNOWN, NONE)
 
+    def read(self, payload: Payload) -> Sequence[Verdict]:
+        return ()
 
-_Connection = tuple[int, int, tuple[bytes, int], tuple[bytes, int]]
+    def due(self, now_s: float) -> Sequence[Verdict]:
+        return ()
 
+    def closed(self, slot: int) -> Sequence[Verdict]:
+        return ()
 
-def _connection(flow: Flow | Payload) -> _Connection:
-    """The same for both directions."""
-    source = (flow.source, flow.source_port)
-    destination = (flow.destination, flow.destination_port)
-    if source > destination:
-        source, destination = destination, source
-    return (flow.device_slot, flow.protocol, source, destination)
+    def learned(self) -> tuple[tuple[str, int], ...]:
+        return ()
+
+    def inspected(self) -> tuple[Inspected, ...]:
+        return ()
+
+    def dns_health(self, now_s: float) -> DnsHealthCounts | None:
+        return None

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from exporter.capture.records import PROTOCOL_TCP, Payload
 from exporter.names.aes import Aes
+from exporter.names.attribution import DNS, HTTP, QUIC, TLS
 from exporter.names.cursor import ParseError
 from exporter.names.dns import Message, maybe_message, parse_message
 from exporter.names.http1 import looks_like_request, maybe_request
@@ -28,10 +29,6 @@ which the second segment is still to come.
 READERS_MAX = 512
 """Connections of QUIC whose ClientHello is incomplete; each holds some 2 KB, and 32 KB at most."""
 
-TLS = "tls"
-QUIC = "quic"
-HTTP = "http"
-DNS = "dns"
 PROTOCOLS = (DNS, TLS, QUIC, HTTP)
 
 _PORT_DNS = 53

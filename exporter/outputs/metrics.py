@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 
 from prometheus_client import (
     PLATFORM_COLLECTOR,
@@ -23,12 +24,14 @@ from prometheus_client import (
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from exporter.counts.snapshot import DIRECTIONS, Attachment, DeviceCounts, DomainCounts, Snapshot
+from exporter.names.dns_health import BOUNDS_S, DnsHealthCounts
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -76,6 +79,9 @@ class SnapshotCollector:
         yield from self._devices(self._snapshot.devices)
         yield from self._attachments(self._snapshot.attachments)
         yield from self._not_yet_named()
+        yield from self._names()
+        if self._snapshot.dns is not None:
+            yield from self._dns(self._snapshot.dns)
         yield from self._resources()
         yield InfoMetricFamily(
             "ayaflow_build",
@@ -171,13 +177,71 @@ class SnapshotCollector:
             yield in_bytes
             yield in_packets
 
+    def _names(self) -> Iterator[Metric]:
+        s = self._snapshot
+        yield self._counter(
+            "ayaflow_attributed_bytes",
+            "Bytes by how their domain was known; none is the blind spot.",
+            ("direction", "source"),
+            (((each.direction, each.source), each.bytes, s.created_s) for each in s.attributed),
+            unit="bytes",
+        )
+        yield self._counter(
+            "ayaflow_domains_resolved",
+            "Names learned from payloads.",
+            ("source",),
+            (((source,), count, s.created_s) for source, count in s.names_learned),
+        )
+        yield self._counter(
+            "ayaflow_deep_inspect_packets",
+            "Payloads read.",
+            ("protocol",),
+            (((each.protocol,), each.packets, s.created_s) for each in s.inspected),
+        )
+        yield self._counter(
+            "ayaflow_parse_errors",
+            "Messages in payloads that were broken, or named what is no host name.",
+            ("protocol",),
+            (((each.protocol,), each.errors, s.created_s) for each in s.inspected),
+        )
+
+    def _dns(self, dns: DnsHealthCounts) -> Iterator[Metric]:
+        created_s = self._snapshot.created_s
+        yield self._counter(
+            "ayaflow_dns_queries",
+            "DNS queries by question type.",
+            ("qtype",),
+            (((qtype,), count, created_s) for qtype, count in dns.queries),
+        )
+        yield self._counter(
+            "ayaflow_dns_responses",
+            "First responses to DNS queries, by response code.",
+            ("rcode",),
+            (((rcode,), count, created_s) for rcode, count in dns.responses),
+        )
+        yield self._counter(
+            "ayaflow_dns_timeouts",
+            "DNS queries without a response in 5 seconds.",
+            (),
+            [((), dns.timeouts, created_s)],
+        )
+        bounds = [*map(str, BOUNDS_S), "+Inf"]
+        below = [*accumulate(dns.lookups), sum(dns.lookups)]
+        lookups = HistogramMetricFamily(
+            "ayaflow_dns_lookup_duration_seconds",
+            "From a DNS query to its first response.",
+            unit="seconds",
+        )
+        lookups.add_metric((), list(zip(bounds, below, strict=True)), dns.lookups_sum_s)
+        yield lookups
+
     def _resources(self) -> Iterator[Metric]:
         s = self._snapshot
         yield self._counter(
             "ayaflow_ring_dropped_events",
             "Events that found their ring full. No count is lost: the next sweep finds the flow.",
             ("ring",),
-            [(("flow",), s.dropped_events, s.created_s)],
+            (((ring,), dropped, s.created_s) for ring, dropped in s.dropped_events),
         )
         yield GaugeMetricFamily(
             "ayaflow_flow_table_entries", "Flows in the flow table.", value=s.flow_table_entries
