@@ -3,8 +3,9 @@
 The serving process has none, so interfaces that appear later, or come back, and filters that must
 go at the end are the helper's. It does nothing but attach and detach, and holds no map and no link.
 
-The protocol, over a socket pair: one message `OPERATION IFINDEX MODE KIND`, one answer `ok WORDS`
-or `error SENTENCE`, with descriptors of links beside it.
+The protocol, over a socket pair: one message `NUMBER OPERATION IFINDEX MODE KIND`, one answer
+`NUMBER ok WORDS` or `NUMBER error SENTENCE`, with descriptors of links beside it. The number tells
+it from the late answer to a question that was given up.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from exporter.errors import ExporterError
 
 _MESSAGE_BYTES = 4096
 _ANSWER_TIMEOUT_S = 10.0
+_GONE = "the helper that attaches interfaces is gone"
 
 
 class Helper:
@@ -30,6 +32,7 @@ class Helper:
         """Starts the helper process, while privileges are there to give it."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(_ANSWER_TIMEOUT_S)
+        self._asked = 0
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -72,15 +75,25 @@ class Helper:
             self._process.kill()
 
     def _ask(self, message: str, give: Sequence[int] = ()) -> tuple[list[str], list[int]]:
+        self._asked += 1
         try:
-            socket.send_fds(self._socket, [message.encode()], give)
-            reply, descriptors, _, _ = socket.recv_fds(self._socket, _MESSAGE_BYTES, 2)
+            socket.send_fds(self._socket, [f"{self._asked} {message}".encode()], give)
+            number = ""
+            while number != str(self._asked):
+                reply, descriptors, _, _ = socket.recv_fds(self._socket, _MESSAGE_BYTES, 2)
+                if not reply:
+                    raise ExporterError(f"{_GONE}: restart the exporter")
+                number, _, answer = reply.decode().partition(" ")
+                if number != str(self._asked):
+                    close_all(descriptors)
+        except TimeoutError as error:
+            raise ExporterError(
+                f"the helper that attaches interfaces has not answered in {_ANSWER_TIMEOUT_S:.0f} s"
+            ) from error
         except OSError as error:
-            raise ExporterError(f"the helper that attaches interfaces is gone ({error})") from error
-        verdict, _, rest = reply.decode().partition(" ")
+            raise ExporterError(f"{_GONE} ({error.strerror}): restart the exporter") from error
+        verdict, _, rest = answer.partition(" ")
         if verdict != "ok":
             close_all(descriptors)
-            raise ExporterError(
-                rest or "the helper that attaches interfaces is gone: restart the exporter"
-            )
+            raise ExporterError(rest)
         return rest.split(), descriptors
