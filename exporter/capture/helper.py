@@ -10,19 +10,22 @@ it from the late answer to a question that was given up.
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from exporter.capture.attach import Attached
+from exporter.capture.attach import CLSACT, Attached
 from exporter.capture.bpf import close_all
 from exporter.errors import ExporterError
 
 _MESSAGE_BYTES = 4096
 _ANSWER_TIMEOUT_S = 10.0
 _GONE = "the helper that attaches interfaces is gone"
+
+_log = logging.getLogger(__name__)
 
 
 class Helper:
@@ -33,6 +36,7 @@ class Helper:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(_ANSWER_TIMEOUT_S)
         self._asked = 0
+        self._has_filters = False
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -55,6 +59,7 @@ class Helper:
     def attach(self, ifindex: int, mode: str, kind: str) -> Attached:
         """As Attacher.attach."""
         words, descriptors = self._ask(f"attach {ifindex} {mode} {kind}")
+        self._has_filters |= words[0] == CLSACT
         return Attached(words[0], tuple(descriptors))
 
     def detach(self, ifindex: int) -> None:
@@ -68,6 +73,10 @@ class Helper:
 
     def close(self) -> None:
         """Ends the helper, which takes clsact filters off first, and waits for that."""
+        if self._has_filters and self._process.poll() is not None:
+            _log.warning(
+                "%s, so the clsact filters stay: ayaflow-exporter detach removes them", _GONE
+            )
         self._socket.close()
         try:
             self._process.wait(_ANSWER_TIMEOUT_S)
