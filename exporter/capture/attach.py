@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,9 +93,10 @@ class Attacher:
                 raise
 
     def detach_all(self) -> None:
-        """As `detach`, for every device."""
+        """As `detach`, for every device, whatever the kernel answers of another."""
         for ifindex in list(self._clsact):
-            self.detach(ifindex)
+            with suppress(OSError):
+                self.detach(ifindex)
 
     def programs_before(self, ifindex: int) -> tuple[int, int]:
         """How many programs see a packet before ours, (ingress, egress); -1 where it is not there.

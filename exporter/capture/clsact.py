@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import errno
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 
 from exporter.capture.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink, attribute, attributes
+from exporter.errors import ExporterError
 
 PRIORITY = 7
 """Early, so that few filters can hide packets from ours; not 1, which others take."""
@@ -27,6 +29,7 @@ _RTM_NEWTFILTER = 44
 _RTM_DELTFILTER = 45
 _RTM_GETTFILTER = 46
 _NLM_F_ACK = 0x4
+_NLM_F_ECHO = 0x8
 
 _TCMSG = struct.Struct("=BxxxiIII")
 _CLSACT_PARENT = 0xFFFFFFF1
@@ -60,7 +63,8 @@ def attach(netlink: Netlink, ifindex: int, program_fds: tuple[int, int]) -> bool
     """Puts both programs on a device, in place of our own filters if they are there.
 
     Says whether the clsact qdisc is ours: made now, or by an exporter that was killed before it
-    could take its filters off. Raises OSError as the kernel answers.
+    could take its filters off. Raises OSError as the kernel answers, and ExporterError where an
+    older qdisc has its place: the kernel would take the egress filter for it, on ingress.
     """
     made = _add_qdisc(netlink, ifindex) or any(
         is_ours(found) for parent in PARENTS for found in filters(netlink, ifindex, parent)
@@ -82,8 +86,10 @@ def attach(netlink: Netlink, ifindex: int, program_fds: tuple[int, int]) -> bool
                 NLM_F_CREATE | _NLM_F_ACK,
             )
     except OSError:
-        if made:
-            remove_qdisc_if_empty(netlink, ifindex)
+        with suppress(OSError):
+            detach(netlink, ifindex)
+            if made:
+                remove_qdisc_if_empty(netlink, ifindex)
         raise
     return made
 
@@ -144,10 +150,18 @@ def _add_qdisc(netlink: Netlink, ifindex: int) -> bool:
             NLM_F_CREATE | NLM_F_EXCL | _NLM_F_ACK,
         )
     except OSError as error:
-        if error.errno == errno.EEXIST:
-            return False
-        raise
-    return True
+        if error.errno != errno.EEXIST:
+            raise
+    else:
+        return True
+    (answer, *_) = netlink.request(_RTM_GETQDISC, _qdisc(ifindex), _NLM_F_ECHO)
+    kind = _text(dict(attributes(answer[1], _TCMSG.size)).get(_TCA_KIND, b""))
+    if kind != "clsact":
+        raise ExporterError(
+            f"a qdisc of the kind {kind} is where clsact would be: use tcx (Linux 6.6), or replace"
+            f" it (tc qdisc del dev NAME {kind})"
+        )
+    return False
 
 
 def _qdisc(ifindex: int) -> bytes:
@@ -164,11 +178,15 @@ def _parse_filter(payload: bytes) -> Filter:
     program_id = 0
     for tca, value in attributes(payload, _TCMSG.size):
         if tca == _TCA_KIND:
-            kind = value.rstrip(b"\0").decode(errors="replace")
+            kind = _text(value)
         elif tca == _TCA_OPTIONS and kind == "bpf":
             for option, content in attributes(value, 0):
                 if option == _TCA_BPF_ID:
                     program_id = struct.unpack("=I", content)[0]
                 elif option == _TCA_BPF_NAME:
-                    name = content.rstrip(b"\0").decode(errors="replace")
+                    name = _text(content)
     return Filter(info >> 16, handle, kind, program_id, name)
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")

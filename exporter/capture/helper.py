@@ -3,24 +3,29 @@
 The serving process has none, so interfaces that appear later, or come back, and filters that must
 go at the end are the helper's. It does nothing but attach and detach, and holds no map and no link.
 
-The protocol, over a socket pair: one message `OPERATION IFINDEX MODE KIND`, one answer `ok WORDS`
-or `error SENTENCE`, with descriptors of links beside it.
+The protocol, over a socket pair: one message `NUMBER OPERATION IFINDEX MODE KIND`, one answer
+`NUMBER ok WORDS` or `NUMBER error SENTENCE`, with descriptors of links beside it. The number tells
+it from the late answer to a question that was given up.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from exporter.capture.attach import Attached
+from exporter.capture.attach import CLSACT, Attached
 from exporter.capture.bpf import close_all
 from exporter.errors import ExporterError
 
 _MESSAGE_BYTES = 4096
 _ANSWER_TIMEOUT_S = 10.0
+_GONE = "the helper that attaches interfaces is gone"
+
+_log = logging.getLogger(__name__)
 
 
 class Helper:
@@ -30,6 +35,8 @@ class Helper:
         """Starts the helper process, while privileges are there to give it."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(_ANSWER_TIMEOUT_S)
+        self._asked = 0
+        self._has_filters = False
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -52,6 +59,7 @@ class Helper:
     def attach(self, ifindex: int, mode: str, kind: str) -> Attached:
         """As Attacher.attach."""
         words, descriptors = self._ask(f"attach {ifindex} {mode} {kind}")
+        self._has_filters |= words[0] == CLSACT
         return Attached(words[0], tuple(descriptors))
 
     def detach(self, ifindex: int) -> None:
@@ -65,6 +73,10 @@ class Helper:
 
     def close(self) -> None:
         """Ends the helper, which takes clsact filters off first, and waits for that."""
+        if self._has_filters and self._process.poll() is not None:
+            _log.warning(
+                "%s, so the clsact filters stay: ayaflow-exporter detach removes them", _GONE
+            )
         self._socket.close()
         try:
             self._process.wait(_ANSWER_TIMEOUT_S)
@@ -72,15 +84,25 @@ class Helper:
             self._process.kill()
 
     def _ask(self, message: str, give: Sequence[int] = ()) -> tuple[list[str], list[int]]:
+        self._asked += 1
         try:
-            socket.send_fds(self._socket, [message.encode()], give)
-            reply, descriptors, _, _ = socket.recv_fds(self._socket, _MESSAGE_BYTES, 2)
+            socket.send_fds(self._socket, [f"{self._asked} {message}".encode()], give)
+            number = ""
+            while number != str(self._asked):
+                reply, descriptors, _, _ = socket.recv_fds(self._socket, _MESSAGE_BYTES, 2)
+                if not reply:
+                    raise ExporterError(f"{_GONE}: restart the exporter")
+                number, _, answer = reply.decode().partition(" ")
+                if number != str(self._asked):
+                    close_all(descriptors)
+        except TimeoutError as error:
+            raise ExporterError(
+                f"the helper that attaches interfaces has not answered in {_ANSWER_TIMEOUT_S:.0f} s"
+            ) from error
         except OSError as error:
-            raise ExporterError(f"the helper that attaches interfaces is gone ({error})") from error
-        verdict, _, rest = reply.decode().partition(" ")
+            raise ExporterError(f"{_GONE} ({error.strerror}): restart the exporter") from error
+        verdict, _, rest = answer.partition(" ")
         if verdict != "ok":
             close_all(descriptors)
-            raise ExporterError(
-                rest or "the helper that attaches interfaces is gone: restart the exporter"
-            )
+            raise ExporterError(rest)
         return rest.split(), descriptors

@@ -27,18 +27,20 @@ def main(socket_fd: int) -> None:
         message, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 2)
         if not message:
             break
+        asked, _, request = message.decode(errors="replace").partition(" ")
         words = ""
         links: tuple[int, ...] = ()
         try:
             if attacher is None:
                 attacher = Attacher((descriptors[0], descriptors[1]))
             else:
-                words, links = _serve(attacher, message.decode())
+                close_all(descriptors)
+                words, links = _serve(attacher, request)
             answer = f"ok {words}"
-        except (ExporterError, OSError) as error:
+        except (ExporterError, OSError, ValueError, IndexError) as error:
             answer = f"error {error}"
         try:
-            socket.send_fds(channel, [answer.encode()], links)
+            socket.send_fds(channel, [f"{asked} {answer}".encode()], links)
         except OSError:
             break
         close_all(links)

@@ -7,6 +7,7 @@ bcc would include lies in bpf/shim.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import mmap
@@ -218,8 +219,14 @@ def _load(settings: LoaderSettings, source: Path) -> tuple[dict[str, str], list[
         ingress = program.load_func("monitor_ingress", BPF.SCHED_CLS)
         egress = program.load_func("monitor_egress", BPF.SCHED_CLS)
     except Exception as error:  # bcc raises the bare Exception
-        raise ExporterError(
-            f"the kernel program cannot be loaded ({error}); ayaflow-exporter check-system says why"
-        ) from error
+        raise ExporterError(_explain(str(error))) from error
     descriptors = [ingress.fd, egress.fd, *(program[name].map_fd for name in _maps(settings))]
     return {"bcc_version": str(bcc.__version__)}, descriptors
+
+
+def _explain(error: str) -> str:
+    """bcc does not say which privilege it lacks, so where one is missing, that is the reason."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    if advice.missing(status, advice.NEEDED):
+        return advice.explain_bpf_error(errno.EPERM)
+    return f"the kernel program cannot be loaded ({error}); ayaflow-exporter check-system says why"

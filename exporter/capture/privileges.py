@@ -28,6 +28,9 @@ _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION_3 = 0x20080522
 
+_KEEP_USER = (1 << 32) - 1
+"""The user id -1, which means no change to setresuid(2)."""
+
 _CAPSET = {"x86_64": 126}.get(platform.machine(), 91)
 _LANDLOCK_CREATE_RULESET = 444
 _LANDLOCK_ADD_RULE = 445
@@ -49,13 +52,16 @@ def find_user(user: str) -> tuple[int, int]:
 
     Raises ExporterError where there is no such user, and for root.
     """
+    no_user = ExporterError(f"--user {user}: no such user; give a name or a number")
     if user.isdecimal():
+        if int(user) >= _KEEP_USER:
+            raise no_user
         ids = (int(user), int(user))
     else:
         try:
             entry = pwd.getpwnam(user)
         except KeyError:
-            raise ExporterError(f"--user {user}: no such user; give a name or a number") from None
+            raise no_user from None
         ids = (entry.pw_uid, entry.pw_gid)
     if ids[0] == 0:
         raise ExporterError("--user must not be root: the server is to run without privileges")

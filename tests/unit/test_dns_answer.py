@@ -47,6 +47,12 @@ def test_aliases_lead_to_addresses_in_any_order_and_the_shortest_ttl_holds() -> 
         assert dict(found.addresses) == {V4: 20, OTHER_V4: 10}
 
 
+def test_the_ttl_of_the_first_alias_holds_for_all_behind_it() -> None:
+    records = (alias(NAME, "a.example", 20), alias("a.example", "b.example", 300))
+    found = maybe_resolution(response(*records, address("b.example", V4, 600)))
+    assert found == Resolution(NAME, ((V4, 20),))
+
+
 def test_hints_are_addresses_of_the_name() -> None:
     hints = Record(NAME, HTTPS, 30, (V4, V6), NAME)
     assert maybe_resolution(response(hints, qtype=HTTPS)) == Resolution(NAME, ((V4, 30), (V6, 30)))

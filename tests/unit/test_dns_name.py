@@ -90,6 +90,11 @@ def test_a_name_takes_at_most_255_bytes() -> None:
         read_text(too_long, at=3 * 64 + 1)
 
 
+def test_a_name_without_an_end_is_malformed_not_merely_long() -> None:
+    with pytest.raises(ParseError, match="255"):
+        read_text(b"\x01a" * 2 * LABELS_MAX)
+
+
 def test_a_dot_in_a_label_makes_no_two_labels_of_it() -> None:
     assert read_text(b"\x0bexample.com\0") is None
     assert read_text(b"\x03a.b\x03com\0") is None

@@ -53,8 +53,8 @@ NO_NAMES = [
     b"\xff\xfe",
     b"\xd9\xa1.example",
     LABEL + b"a",
-    b"b" + LONGEST,
-    b"b" + LONGEST + b".",
+    LONGEST + b"a",
+    LONGEST + b"a.",
     LONGEST + b"..",
     b"a" * 65536,
     b"a." * 32768,
@@ -98,6 +98,7 @@ NO_ADDRESSES = [
     b"example.com:443",
     b":" * 65536,
     b"0" * 65536,
+    b"0" * 100 + b"1.1.1.1",
 ]
 
 

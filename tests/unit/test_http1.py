@@ -44,6 +44,7 @@ WHOLE = {
     b"GET / HTTP/1.0\r\nAccept: */*\r\n\r\n": Request("GET", None, False, None),
     GET + b"Host: 192.0.2.1:80\r\n": Request("GET", None, False, None),
     GET + b"Host: [2001:db8::1]:80\r\n": Request("GET", None, False, None),
+    GET + b"Host: 2001:db8::1\r\n": Request("GET", None, False, None),
     GET + b"Host:\r\n\r\n": Request("GET", None, False, None),
     b"CONNECT Example.com:443 HTTP/1.1\r\n": Request(
         "CONNECT", "example.com", True, "example.com:443"

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * In the place of the flow table: entries of two cache lines for both directions of a connection. The
+ * first line has the key, as an ingress packet shows it, and what came in; the second what went out.
+ */
+struct connection {
+	struct flow_entry ingress;
+	__u64 egress_packets;
+	__u64 egress_bytes;
+	__u64 reserved[6];
+};
+
+#define BUCKET_CONNECTIONS (sizeof(struct flow_bucket) / sizeof(struct connection))
+
+static __always_inline int find_connection(struct connection *bucket, __u32 start, __u64 head,
+					   const struct flow_key *key, __u32 *place)
+{
+	int i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < FLOW_PROBES; i++) {
+		__u32 at = (start + i) % BUCKET_CONNECTIONS;
+		struct flow_entry *entry = &bucket[at].ingress;
+
+		if ((entry->head & ~FLOW_HEAD_FLAGS_MASK) == head &&
+		    entry->key.source[0] == key->source[0] &&
+		    entry->key.destination[0] == key->destination[0] &&
+		    entry->key.ports == key->ports && entry->key.source[1] == key->source[1] &&
+		    entry->key.destination[1] == key->destination[1]) {
+			*place = at;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static __always_inline int claim_connection(struct connection *bucket, __u32 start, __u32 *place)
+{
+	int i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < FLOW_PROBES; i++) {
+		__u32 at = (start + i) % BUCKET_CONNECTIONS;
+		__u64 *head = &bucket[at].ingress.head;
+
+		if (*head == FLOW_FREE &&
+		    __sync_val_compare_and_swap(head, FLOW_FREE, FLOW_CLAIM) == FLOW_FREE) {
+			*place = at;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static __always_inline int replace_head(struct flow_entry *flow, __u64 old, __u64 new)
+{
+	return old != new &&__sync_val_compare_and_swap(&flow->head, old, new) == old;
+}
+
+static __always_inline int count_flow(const struct packet *packet, struct wire_counts wire,
+				      __u64 device_slot, const __u32 direction,
+				      struct device_totals *cell)
+{
+	__u64 head = FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
+		     (__u64)packet->family << FLOW_HEAD_FAMILY | device_slot << FLOW_HEAD_DEVICE;
+	__u32 start = hash_connection(packet, packet->protocol | device_slot << 16);
+	__u32 bucket_index = start / BUCKET_CONNECTIONS;
+	struct connection *bucket = (struct connection *)flows.lookup(&bucket_index);
+	__u8 tcp_flags = packet->tcp_flags;
+	struct flow_key key = packet->key;
+	struct connection *entry;
+	__u32 place = 0, slot;
+	__u64 old;
+
+	if (!bucket)
+		return 0;
+	if (direction == FLOW_EGRESS) {
+		key.source[0] = packet->key.destination[0];
+		key.source[1] = packet->key.destination[1];
+		key.destination[0] = packet->key.source[0];
+		key.destination[1] = packet->key.source[1];
+		key.ports = packet->key.ports << 16 | packet->key.ports >> 16;
+	}
+	slot = bucket_index * BUCKET_CONNECTIONS;
+	if (find_connection(bucket, start, head, &key, &place)) {
+		entry = &bucket[place];
+		old = entry->ingress.head;
+		if (!(tcp_flags & TCP_SYN) || !(old & FLOW_ENDED << FLOW_HEAD_FLAGS)) {
+			if (direction == FLOW_INGRESS) {
+				__sync_fetch_and_add(&entry->ingress.packets, wire.packets);
+				__sync_fetch_and_add(&entry->ingress.bytes, wire.bytes);
+			} else {
+				__sync_fetch_and_add(&entry->egress_packets, wire.packets);
+				__sync_fetch_and_add(&entry->egress_bytes, wire.bytes);
+			}
+			if (tcp_flags & (TCP_FIN | TCP_RST) &&
+			    replace_head(&entry->ingress, old, old | FLOW_ENDED << FLOW_HEAD_FLAGS))
+				send_event(FLOW_EVENT_END, &entry->ingress, slot + place, cell);
+			return 1;
+		}
+		replace_head(&entry->ingress, old, (old & ~FLOW_HEAD_STATE_MASK) | FLOW_SUPERSEDED);
+	}
+	if (!claim_connection(bucket, start, &place))
+		return 0;
+	entry = &bucket[place];
+	entry->ingress.key = key;
+	if (direction == FLOW_INGRESS) {
+		entry->ingress.packets = wire.packets;
+		entry->ingress.bytes = wire.bytes;
+	} else {
+		entry->egress_packets = wire.packets;
+		entry->egress_bytes = wire.bytes;
+	}
+	if (direction == FLOW_INGRESS)
+		head |= FLOW_OPENER << FLOW_HEAD_FLAGS;
+	__sync_lock_test_and_set(&entry->ingress.head, head);
+	send_event(FLOW_EVENT_NEW, &entry->ingress, slot + place, cell);
+	return 1;
+}

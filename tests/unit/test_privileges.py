@@ -1,0 +1,209 @@
+"""Giving up privileges, in a process of its own each time, which then tries what it may still do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.capture.privileges import find_user
+from exporter.errors import ExporterError
+from exporter.system import System
+
+ROOT = Path(__file__).resolve().parents[2]
+SETGID, SETUID, SETPCAP = 6, 7, 8
+
+as_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root has privileges to give up; make test runs as root"
+)
+
+CHILD = """
+import ctypes, json, os, socket, struct, sys, threading
+from pathlib import Path
+from exporter.capture import privileges
+
+before, readable = json.loads(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+
+def without(capability):
+    "Lets go of one capability, as a container may have been started."
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
+    data = ctypes.create_string_buffer(24)
+    assert libc.syscall(privileges._CAPSET - 1, header, data) == 0
+    words = list(struct.unpack("=6I", data.raw))
+    place = capability // 32 * 3
+    words[place] &= ~(1 << capability % 32)
+    words[place + 1] &= ~(1 << capability % 32)
+    assert libc.syscall(privileges._CAPSET, header, struct.pack("=6I", *words)) == 0
+
+def tries(act):
+    try:
+        act()
+        return "done"
+    except OSError as error:
+        return type(error).__name__
+
+def look():
+    lines = Path("/proc/thread-self/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    return {
+        "status": {name: value.split() for name, value in status.items()},
+        "/etc/shadow": tries(lambda: open("/etc/shadow")),
+        "/etc/hostname": tries(lambda: open("/etc/hostname")),
+        "/proc/self/stat": tries(lambda: open("/proc/self/stat")),
+        "/proc/stat": tries(lambda: open("/proc/stat")),
+        "/proc/1/stat": tries(lambda: open("/proc/1/stat")),
+        "list /": tries(lambda: os.listdir("/")),
+        "write": tries(lambda: open("/tmp/ayaflow-test-privileges", "x")),
+        "run": tries(lambda: os.posix_spawn("/bin/true", ["true"], {})),
+        "be root": tries(lambda: os.setuid(0)),
+        "raw socket": tries(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)),
+    }
+
+for step in before:
+    if step == "user":
+        os.setgroups([4321])
+        os.setresgid(1234, 1234, 1234)
+        os.setresuid(1234, 1234, 1234)
+    else:
+        without(step)
+said = privileges.give_up(65534, 65533, [Path(name) for name in readable])
+threads = []
+thread = threading.Thread(target=lambda: threads.append(look()))
+main = look()
+thread.start()
+thread.join()
+print(json.dumps({"said": said, "main": main, "thread": threads[0]}))
+"""
+
+HAS_LANDLOCK = System().landlock_version() > 0
+NO_LANDLOCK = (
+    [] if HAS_LANDLOCK else ["this kernel has no Landlock: the server can read every file that its"]
+)
+EMPTY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+READABLE = ("/proc/self", "/proc/stat")
+
+
+def give_up(*before: int | str, readable: tuple[str, ...] = READABLE) -> dict[str, Any]:
+    """What a process said and could do, that had been through *before*: capabilities that it lacks,
+    or `user` for another user than root.
+    """
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps([before, readable])],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    answer: dict[str, Any] = json.loads(child.stdout)
+    return answer
+
+
+def ids(status: dict[str, list[str]]) -> tuple[list[str], list[str], list[str]]:
+    return status["Uid"], status["Gid"], status["Groups"]
+
+
+@as_root
+def test_nothing_is_left_of_root() -> None:
+    answer = give_up()
+    assert [said[:60] for said in answer["said"]] == [said[:60] for said in NO_LANDLOCK]
+    for view in (answer["main"], answer["thread"]):
+        for name in EMPTY_SETS:
+            assert int(view["status"][name][0], 16) == 0, name
+        assert ids(view["status"]) == (["65534"] * 4, ["65533"] * 4, [])
+        assert view["status"]["NoNewPrivs"] == ["1"]
+        assert view["be root"] == view["raw socket"] == "PermissionError"
+        assert view["/etc/shadow"] == "PermissionError"
+
+
+@as_root
+@pytest.mark.skipif(not HAS_LANDLOCK, reason="the kernel has no Landlock")
+def test_no_file_can_be_read_but_what_was_named() -> None:
+    answer = give_up()
+    for view in (answer["main"], answer["thread"]):
+        assert view["/proc/self/stat"] == view["/proc/stat"] == "done"
+        for denied in ("/etc/hostname", "/proc/1/stat", "list /", "write", "run"):
+            assert view[denied] == "PermissionError", denied
+
+
+@as_root
+@pytest.mark.skipif(not HAS_LANDLOCK, reason="the kernel has no Landlock")
+def test_a_file_to_be_read_may_be_missing() -> None:
+    answer = give_up(readable=("/no/such/file", "/etc/hostname", "/proc/self"))
+    assert answer["said"] == []
+    assert answer["main"]["/etc/hostname"] == "done"
+    assert answer["main"]["/proc/stat"] == "PermissionError"
+
+
+@as_root
+def test_without_cap_setpcap_the_bounding_set_stays_and_it_says_so() -> None:
+    answer = give_up(SETPCAP)
+    assert any("bounding set is kept: dropping it needs CAP_SETPCAP" in it for it in answer["said"])
+    status = answer["main"]["status"]
+    assert int(status["CapBnd"][0], 16) != 0
+    for name in EMPTY_SETS:
+        assert name == "CapBnd" or int(status[name][0], 16) == 0, name
+    assert ids(status)[0] == ["65534"] * 4
+
+
+@as_root
+@pytest.mark.parametrize("lacking", [[SETUID], [SETGID], [SETUID, SETGID]])
+def test_without_cap_setuid_or_setgid_it_stays_root_without_capabilities_and_says_so(
+    lacking: list[int],
+) -> None:
+    answer = give_up(*lacking)
+    assert any("keeps running as root, though without cap" in it for it in answer["said"])
+    status = answer["main"]["status"]
+    assert status["Uid"] == ["0"] * 4
+    for name in EMPTY_SETS:
+        assert int(status[name][0], 16) == 0, name
+    assert status["NoNewPrivs"] == ["1"]
+    assert answer["main"]["raw socket"] == "PermissionError"
+    if HAS_LANDLOCK:
+        assert answer["main"]["/etc/shadow"] == "PermissionError"
+
+
+@as_root
+def test_another_user_than_root_stays_that_user() -> None:
+    answer = give_up("user")
+    assert any("bounding set is kept" in it for it in answer["said"])
+    status = answer["main"]["status"]
+    assert ids(status) == (["1234"] * 4, ["1234"] * 4, ["4321"])
+    assert status["NoNewPrivs"] == ["1"]
+    if HAS_LANDLOCK:
+        assert answer["main"]["/etc/hostname"] == "PermissionError"
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [("65534", (65534, 65534)), ("1", (1, 1)), ("4294967294", (4294967294, 4294967294))],
+)
+def test_a_number_is_a_user_whether_it_has_a_name_or_not(
+    user: str, expected: tuple[int, int]
+) -> None:
+    assert find_user(user) == expected
+
+
+def test_a_name_is_looked_up() -> None:
+    assert find_user("daemon") == (1, 1)
+
+
+@pytest.mark.parametrize("user", ["0", "00", "root"])
+def test_root_is_refused(user: str) -> None:
+    with pytest.raises(ExporterError, match="must not be root"):
+        find_user(user)
+
+
+@pytest.mark.parametrize("user", ["no-such-user", "4294967295", "4294967296", "9" * 200])
+def test_what_is_no_user_is_a_sentence(user: str) -> None:
+    """The kernel takes 4294967295, which is -1, for "stay who you are": root."""
+    with pytest.raises(
+        ExporterError, match=f"--user {user}: no such user; give a name or a number"
+    ):
+        find_user(user)
