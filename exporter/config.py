@@ -50,6 +50,29 @@ class NamesConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DomainsConfig:
+    """Which names are shown."""
+
+    mode: str
+    """full, registrable or off."""
+    max: int
+    idle_s: float
+    hide: tuple[str, ...]
+    """Regular expressions."""
+    expected: tuple[str, ...]
+    """Names and suffixes; empty: nothing is unexpected."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Added labels."""
+
+    labels: tuple[str, ...]
+    scopes: tuple[tuple[str, str], ...]
+    """Networks and the names for them."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """Of the log on standard error."""
 
@@ -75,6 +98,8 @@ class Config:
     flows: FlowsConfig
     ring: RingConfig
     names: NamesConfig
+    domains: DomainsConfig
+    metrics: MetricsConfig
     log: LogConfig
     not_yet: tuple[str, ...]
     """The options that were given and have no effect in this version, as the user gave them."""
@@ -128,6 +153,14 @@ def _assemble(values: Mapping[str, Any], not_yet: tuple[str, ...]) -> Config:
         flows=FlowsConfig(values["flows.max"], values["flows.idle_timeout"]),
         ring=RingConfig(values["ring.size"], values["ring.payloads"]),
         names=NamesConfig(values["deep_inspect"], values["names.interface"], values["names.grace"]),
+        domains=DomainsConfig(
+            values["domains.mode"],
+            values["domains.max"],
+            values["domains.idle"],
+            values["domains.hide"],
+            values["domains.expected"],
+        ),
+        metrics=MetricsConfig(values["metrics.labels"], values["metrics.scopes"]),
         log=LogConfig(values["log.level"], values["log.format"]),
         not_yet=not_yet,
     )

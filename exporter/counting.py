@@ -71,7 +71,7 @@ class Counting:
         for _, kind, slot, head, source, destination, ports, *_ in self._kernel.ring.drain():
             if kind != FLOW_EVENT_NEW:
                 table.ended(slot)
-                fold.ended(slot)
+                fold.ended(slot, now)
             elif table.announced(slot, head):
                 self._opened(decode_flow(slot, head, source, destination, ports), now)
         if self._kernel.payloads is not None:
@@ -92,7 +92,7 @@ class Counting:
         table = self._kernel.table
         for verdict in verdicts:
             if table.is_known(verdict.slot):
-                self._fold.decide(verdict, Count(*table.folded(verdict.slot)), now.wall_s)
+                self._fold.decide(verdict, Count(*table.folded(verdict.slot)), now)
 
     def sweep(self, now: Now) -> None:
         """Folds all that the kernel has counted; costs next to nothing where it counted nothing.
@@ -107,9 +107,10 @@ class Counting:
             for window in self._kernel.table.sweep():
                 for flow in window.opened:
                     self._opened(flow, now)
-                self._fold.add(window.changes)
+                self._fold.add(window.changes, now)
             for (slot, direction), totals in before.items():
                 self._fold.add_without_flow(slot, direction, totals)
+            self._fold.swept(now)
             self._folded_totals = before
         self._unaccounted = self._audit(before, self._read_totals())
         self._folded_at_s = now.wall_s
@@ -141,10 +142,10 @@ class Counting:
         """Folds the last counts of flows whose grace period is over, and frees their slots."""
         self.drain(now)
         changes = self._closing.settle()
-        self._fold.add(changes)
+        self._fold.add(changes, now)
         for change in changes:
-            self._fold.ended(change.slot)
             self._decide(self._attribution.closed(change.slot), now)
+            self._fold.gone(change.slot, now)
         self._closing.settled()
 
     @property
@@ -154,19 +155,23 @@ class Counting:
 
     def snapshot(self, now: Now) -> Snapshot:
         """All counts as of now."""
-        kernel = self._kernel
+        kernel, fold = self._kernel, self._fold
         kernel.interfaces.see_drivers()
         self.sweep(now)
         totals = self._read_totals().values()
         return Snapshot(
             folded_at_s=self._folded_at_s,
             created_s=self._created_s,
-            domains=self._fold.domains(),
+            label_names=fold.label_names,
+            domains=fold.domains(),
             devices=tuple(self._devices()),
             attachments=tuple(self._attachments()),
-            pending=(self._fold.pending(0), self._fold.pending(1)),
+            pending=(fold.pending(0), fold.pending(1)),
             unaccounted=self._unaccounted,
-            attributed=self._fold.attributed(),
+            evicted=(fold.evicted(0), fold.evicted(1)),
+            domains_evicted=fold.domains_evicted,
+            unexpected_bytes=(fold.unexpected_bytes(0), fold.unexpected_bytes(1)),
+            attributed=fold.attributed(),
             names_learned=self._attribution.learned(),
             inspected=self._attribution.inspected(),
             dns=self._attribution.dns_health(now.boot_s),

@@ -22,6 +22,33 @@ FLOWS_MAX_LIMIT = 4_000_000
 RING_SIZE_LIMIT = 1 << 30
 
 
+DOMAINS_MAX_LIMIT = 10_000
+"""Each has up to ten series on each node, and more with added labels."""
+
+
+def _hide_rule(text: str) -> str:
+    from exporter.names.hiding import parse_rule  # here: RE2 costs memory
+
+    return parse_rule(text)
+
+
+def _expected_entry(text: str) -> str:
+    from exporter.names.expected import split_entry
+
+    split_entry(text)
+    return text
+
+
+def _own_network(text: str) -> tuple[str, str]:
+    from exporter.names.scope import parse_network, scope_name
+
+    network, equals, name = text.partition("=")
+    if not equals:
+        raise ValueError(f"must be CIDR=NAME, such as 10.0.0.0/8=office, not {values.quoted(text)}")
+    parse_network(network)
+    return network, scope_name(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option."""
@@ -155,6 +182,59 @@ OPTIONS = (
         default="2s",
         metavar="DURATION",
         help="How long a new flow waits for its name before it counts as unknown.",
+    ),
+    Option(
+        key="domains.mode",
+        parse=values.choice("full", "registrable", "off"),
+        default="full",
+        metavar="full|registrable|off",
+        help="Show whole names, what somebody registered of them (by the public suffix list), or"
+        " none.",
+    ),
+    Option(
+        key="domains.max",
+        parse=values.integer(1, DOMAINS_MAX_LIMIT),
+        default="200",
+        metavar="N",
+        help="How many domains have series of their own; the rest counts as other.",
+    ),
+    Option(
+        key="domains.idle",
+        parse=values.duration("1m", "8784h"),
+        default="24h",
+        metavar="DURATION",
+        help="When a domain without traffic loses its series.",
+    ),
+    Option(
+        key="domains.hide",
+        parse=_hide_rule,
+        default=(),
+        metavar="REGEX",
+        help="Count names that this finds as other (RE2; anywhere in the name). May be given"
+        " several times.",
+    ),
+    Option(
+        key="domains.expected",
+        parse=_expected_entry,
+        default=(),
+        metavar="NAME",
+        help="Sum the bytes of all other domains in ayaflow_unexpected_bytes_total: example.com,"
+        " *.example.com (what is below it) or .example.com (both). May be given several times.",
+    ),
+    Option(
+        key="metrics.labels",
+        parse=values.choice("role", "scope", "transport"),
+        default=(),
+        metavar="role|scope|transport",
+        help="Add this label to the series of domains. May be given several times.",
+    ),
+    Option(
+        key="metrics.scopes",
+        parse=_own_network,
+        default=(),
+        metavar="CIDR=NAME",
+        help="The value of the label scope for addresses of this network of your own. May be given"
+        " several times.",
     ),
     Option(
         key="log.level",

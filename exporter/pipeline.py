@@ -28,14 +28,16 @@ from exporter.capture.netlink import LinkEvents
 from exporter.capture.ring import FlowEventRing, PayloadRing
 from exporter.capture.selection import Selection
 from exporter.capture.totals import DeviceTable, Totals
-from exporter.clock import boot_s, now
+from exporter.clock import Now, boot_s, now
 from exporter.config import Config
 from exporter.counting import Counting, Kernel
+from exporter.counts.budget import Budget
 from exporter.counts.desk import SnapshotDesk
 from exporter.counts.fold import Fold
 from exporter.errors import ExporterError
 from exporter.loop import LOOK_S, POLL_S, SWEEP_S, Loop
 from exporter.names.attribution import Attribution, Unattributed
+from exporter.names.scope import AddedLabels, Scopes
 from exporter.outputs import listen
 from exporter.system import System
 from exporter.version import VERSION, revision
@@ -95,7 +97,7 @@ def run(config: Config) -> None:
 
         grace = GracePeriods(programs.grace_fd, programs.grace_inner_fd)
         closing = Closing(kernel.table, grace)
-        fold = Fold(settings.flow_slots, began.wall_s)
+        fold = _make_fold(config, settings, began)
         counting = Counting(kernel, closing, attribution, fold, began.wall_s)
         desk = SnapshotDesk(counting.snapshot(began))
         loop = _make_loop(config, kernel, counting, grace, desk)
@@ -119,8 +121,20 @@ def _make_attribution(config: Config) -> Attribution:
     from exporter.names.dns_names import DnsNames
     from exporter.names.inspection import Inspection
     from exporter.names.learning import Learning
+    from exporter.names.policy import Policy
 
-    return Learning(Inspection(Aes()), DnsNames(), DnsHealth(), config.names.grace_s)
+    domains = config.domains
+    policy = Policy(domains.mode, domains.hide, domains.expected)
+    return Learning(Inspection(Aes()), DnsNames(), DnsHealth(), policy, config.names.grace_s)
+
+
+def _make_fold(config: Config, settings: LoaderSettings, began: Now) -> Fold:
+    return Fold(
+        settings.flow_slots,
+        Budget(config.domains.max, config.domains.idle_s, began.boot_s),
+        AddedLabels(config.metrics.labels, Scopes(config.metrics.scopes)),
+        began.wall_s,
+    )
 
 
 def _open_kernel(

@@ -6,15 +6,9 @@ Each key has the values that are already true of this version; any other earns a
 from __future__ import annotations
 
 RESERVED: dict[str, frozenset[str]] = {
-    "domains.expected": frozenset(),
-    "domains.hide": frozenset(),
-    "domains.idle": frozenset(),
-    "domains.max": frozenset(),
-    "domains.mode": frozenset({"off"}),
     "history.interval": frozenset(),
     "history.path": frozenset(),
     "history.retention": frozenset(),
-    "metrics.labels": frozenset(),
     "otlp.endpoint": frozenset(),
     "pin.path": frozenset({"none"}),
 }

@@ -2,8 +2,8 @@
 away.
 
 The fold is pure: it reads no clock, no file and no map. Every change that the flow table reports,
-and every packet that has no flow, is added to exactly one series, so that the series sum to what
-the kernel counted.
+and every packet that has no flow, is added to exactly one series, so that the series, with what
+those that left had counted, sum to what the kernel counted.
 
 A flow whose domain is not known yet is counted as pending, which is no counter but a gauge: with
 the verdict all that it has counted moves to its domain at once.
@@ -12,114 +12,178 @@ the verdict all that it has counted moves to its domain at once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from exporter.capture.flow_table import Change
 from exporter.capture.records import FLOW_ENDED, FLOW_HEAD_FLAGS, FLOW_OPENER, DeviceTotals, Flow
+from exporter.clock import Now
+from exporter.counts.budget import Budget
+from exporter.counts.series import Labels, Series, SeriesTable
 from exporter.counts.snapshot import DIRECTIONS, AttributedBytes, Count, DomainCounts
-from exporter.names.attribution import NONE, SOURCES, UNKNOWN, Verdict
+from exporter.names.attribution import NONE, SOURCES, Verdict
+from exporter.names.domains import OTHER, RESERVED, UNKNOWN
+from exporter.names.scope import AddedLabels
 
 _ENDED = FLOW_ENDED << FLOW_HEAD_FLAGS
 _BOTH = range(len(DIRECTIONS))
-
-
-@dataclass(slots=True)
-class _Series:
-    direction: int
-    domain: str
-    created_s: float
-    is_pending: bool = False
-    packets: int = 0
-    bytes: int = 0
-    active_connections: int = 0
+_SOURCE_MASK = 0x7F
+_UNEXPECTED = 0x80
 
 
 class Fold:
-    """The cumulative counts of each direction and domain, and which series each flow belongs to."""
+    """The cumulative counts of all series, and which of them each flow belongs to."""
 
-    def __init__(self, slots: int, created_s: float) -> None:
+    def __init__(self, slots: int, budget: Budget, labels: AddedLabels, created_s: float) -> None:
         """*slots*: of the flow table; *created_s*: seconds since the epoch."""
-        unknown = [_Series(direction, UNKNOWN, created_s) for direction in _BOTH]
-        self._pending = [_Series(direction, UNKNOWN, created_s, True) for direction in _BOTH]
-        self._series = [*unknown, *self._pending]
-        self._index = {(each.direction, each.domain): n for n, each in enumerate(unknown)}
+        self.label_names = labels.names
+        self._labels = labels
+        self._table = SeriesTable(budget, (UNKNOWN,) * len(labels.names), created_s)
+        self._slots = slots
         self._series_of = memoryview(bytearray(4 * slots)).cast("I")
-        self._source_of = bytearray(slots)
+        self._evidence_of = bytearray(slots)
+        """Of each flow: the index of its source in SOURCES, and whether it was unexpected."""
         self._is_active = bytearray(slots)
+        self._names: list[str | None] = []
+        """Of flows that count as `other`, their domain; made when there is one."""
         self._attributed = [[0] * len(SOURCES) for _ in _BOTH]
+        self._unexpected = [0, 0]
         self._without_flow: dict[tuple[int, int], Count] = {}
 
     def opened(self, flow: Flow) -> None:
         """From now on the flow's counts are pending, until `decide` says whose they are."""
-        self._series_of[flow.slot] = len(_BOTH) + flow.direction
+        series = self._table.pending(flow.direction, self._labels.of(flow))
+        self._series_of[flow.slot] = self._table.bind(series)
+        self._evidence_of[flow.slot] = SOURCES.index(NONE)
         if flow.flags & FLOW_OPENER and not flow.flags & FLOW_ENDED:
             self._is_active[flow.slot] = 1
-            self._pending[flow.direction].active_connections += 1
+            series.active_connections += 1
 
-    def decide(self, verdict: Verdict, counted: Count, now_s: float) -> None:
+    def decide(self, verdict: Verdict, counted: Count, now: Now) -> None:
         """The flow belongs to a domain. *counted*: what was added of it since it was opened.
 
         If it was pending, that moves along; if it had a domain, only what follows is the new one's.
-        *now_s*: seconds since the epoch.
         """
-        before = self._series[self._series_of[verdict.slot]]
-        key = (before.direction, verdict.domain)
-        index = self._index.get(key)
-        if index is None:
-            index = self._index[key] = len(self._series)
-            self._series.append(_Series(*key, now_s))
-        source = SOURCES.index(verdict.source)
-        after = self._series[index]
-        self._series_of[verdict.slot] = index
-        self._source_of[verdict.slot] = source
-        if self._is_active[verdict.slot]:
-            before.active_connections -= 1
-            after.active_connections += 1
+        slot, domain, source, is_expected = verdict
+        before = self._table.by_index[self._series_of[slot]]
+        evidence = SOURCES.index(source) | (0 if is_expected else _UNEXPECTED)
+        self._evidence_of[slot] = evidence
+        after = self._table.of(before.direction, domain, before.labels, now)
+        if after.domain == OTHER and domain not in RESERVED:
+            self._name(slot, domain)
+            if before.is_pending and self._table.weigh(domain, counted.bytes, now):
+                after = self._table.of(before.direction, domain, before.labels, now)
+                after.weighed += counted.bytes
+        else:
+            self._name(slot, None)
+        self._rebind(slot, before, after, now)
         if before.is_pending:
             before.packets -= counted.packets
             before.bytes -= counted.bytes
             after.packets += counted.packets
             after.bytes += counted.bytes
-            self._attributed[after.direction][source] += counted.bytes
+            self._add_evidence(after.direction, evidence, counted.bytes)
 
-    def ended(self, slot: int) -> None:
+    def _name(self, slot: int, domain: str | None) -> None:
+        if domain is not None and not self._names:
+            self._names = [None] * self._slots
+        if self._names:
+            self._names[slot] = domain
+
+    def _rebind(self, slot: int, before: Series, after: Series, now: Now) -> None:
+        if self._is_active[slot]:
+            self._table.connections_of(before, now).active_connections -= 1
+            self._table.connections_of(after, now).active_connections += 1
+        self._series_of[slot] = self._table.bind(after)
+        self._table.unbind(before)
+
+    def _contest(self, slot: int, series: Series, wire_bytes: int, now: Now) -> Series:
+        """The flow counts again whose domain has no series, or has one no longer."""
+        domain = series.domain if series.has_left else (self._names or (None,) * (slot + 1))[slot]
+        if domain is None:
+            return series
+        has_series = self._table.weigh(domain, wire_bytes, now)
+        after = self._table.of(series.direction, domain, series.labels, now)
+        if has_series and after.domain != OTHER:
+            after.weighed += wire_bytes
+        self._name(slot, domain if after.domain == OTHER else None)
+        if after is not series:
+            self._rebind(slot, series, after, now)
+        return after
+
+    def ended(self, slot: int, now: Now) -> None:
         """The flow's connection is closed, or has been silent for too long."""
         if self._is_active[slot]:
             self._is_active[slot] = 0
-            self._series[self._series_of[slot]].active_connections -= 1
+            series = self._table.by_index[self._series_of[slot]]
+            self._table.connections_of(series, now).active_connections -= 1
 
-    def add(self, changes: Iterable[Change]) -> None:
+    def gone(self, slot: int, now: Now) -> None:
+        """The flow has left the table: nothing of it will be added any more."""
+        self.ended(slot, now)
+        self._table.unbind(self._table.by_index[self._series_of[slot]])
+        self._series_of[slot] = 0
+        self._name(slot, None)
+
+    def add(self, changes: Iterable[Change], now: Now) -> None:
         """Adds what flows have counted; each was `opened` before."""
-        all_series, series_of = self._series, self._series_of
-        source_of, attributed = self._source_of, self._attributed
+        by_index, series_of, evidence_of = self._table.by_index, self._series_of, self._evidence_of
         for slot, head, packets, wire_bytes in changes:
-            series = all_series[series_of[slot]]
+            series = by_index[series_of[slot]]
+            if series.contested:
+                series = self._contest(slot, series, wire_bytes, now)
             series.packets += packets
             series.bytes += wire_bytes
             if not series.is_pending:
-                attributed[series.direction][source_of[slot]] += wire_bytes
+                self._add_evidence(series.direction, evidence_of[slot], wire_bytes)
             if head & _ENDED:
-                self.ended(slot)
+                self.ended(slot, now)
+
+    def _add_evidence(self, direction: int, evidence: int, wire_bytes: int) -> None:
+        self._attributed[direction][evidence & _SOURCE_MASK] += wire_bytes
+        if evidence & _UNEXPECTED:
+            self._unexpected[direction] += wire_bytes
 
     def add_without_flow(self, device_slot: int, direction: int, totals: DeviceTotals) -> None:
         """Adds what has no flow: what found no room in the table, and what is not IP."""
         packets = totals.overflow_packets + totals.non_ip_packets
         wire_bytes = totals.overflow_bytes + totals.non_ip_bytes
         before = self._without_flow.get((device_slot, direction), Count())
-        series = self._series[direction]
+        series = self._table.unknown[direction]
         series.packets += packets - before.packets
         series.bytes += wire_bytes - before.bytes
-        self._attributed[direction][SOURCES.index(NONE)] += wire_bytes - before.bytes
+        self._add_evidence(direction, SOURCES.index(NONE), wire_bytes - before.bytes)
         self._without_flow[device_slot, direction] = Count(packets, wire_bytes)
 
+    def swept(self, now: Now) -> None:
+        """All changes of a sweep are added: the budget learns of them."""
+        self._table.weigh_own(now)
+
     def explained(self, direction: int) -> Count:
-        """All that the series of one direction hold, pending ones too."""
-        mine = [each for each in self._series if each.direction == direction]
-        return Count(sum(each.packets for each in mine), sum(each.bytes for each in mine))
+        """All that was added, wherever it is now."""
+        every = [*self._table.shown(), *self._table.waiting()]
+        mine = [each for each in every if each.direction == direction]
+        evicted = self.evicted(direction)
+        return Count(
+            evicted.packets + sum(each.packets for each in mine),
+            evicted.bytes + sum(each.bytes for each in mine),
+        )
+
+    def evicted(self, direction: int) -> Count:
+        """What series that left had counted."""
+        return self._table.evicted[direction]
+
+    @property
+    def domains_evicted(self) -> int:
+        """How many times a domain's series have left."""
+        return self._table.domains_evicted
 
     def pending(self, direction: int) -> Count:
         """What flows without a verdict have counted."""
-        return Count(self._pending[direction].packets, self._pending[direction].bytes)
+        mine = [each for each in self._table.waiting() if each.direction == direction]
+        return Count(sum(each.packets for each in mine), sum(each.bytes for each in mine))
+
+    def unexpected_bytes(self, direction: int) -> int:
+        """Bytes of domains that were not expected."""
+        return self._unexpected[direction]
 
     def attributed(self) -> tuple[AttributedBytes, ...]:
         """How the names behind all bytes were known."""
@@ -131,16 +195,19 @@ class Fold:
 
     def domains(self) -> tuple[DomainCounts, ...]:
         """Every series, as the outputs see it; connections without a verdict count as unknown."""
-        waiting = [each.active_connections for each in self._pending]
+        connections: dict[tuple[int, str, Labels], int] = {}
+        for each in (*self._table.shown(), *self._table.waiting()):
+            key = (each.direction, each.domain, each.labels)
+            connections[key] = connections.get(key, 0) + each.active_connections
         return tuple(
             DomainCounts(
                 DIRECTIONS[each.direction],
                 each.domain,
+                each.labels,
                 each.packets,
                 each.bytes,
-                each.active_connections + (waiting[each.direction] if n in _BOTH else 0),
+                connections[each.direction, each.domain, each.labels],
                 each.created_s,
             )
-            for n, each in enumerate(self._series)
-            if not each.is_pending
+            for each in self._table.shown()
         )

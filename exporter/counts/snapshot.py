@@ -29,6 +29,8 @@ class DomainCounts:
 
     direction: str
     domain: str
+    labels: tuple[str, ...]
+    """Values of the added labels, in the order of Snapshot.label_names."""
     packets: int
     bytes: int
     active_connections: int
@@ -79,11 +81,17 @@ class Snapshot:
     """When the counts were read from the kernel, in seconds since the epoch."""
     created_s: float
     """When counting began, in seconds since the epoch."""
+    label_names: tuple[str, ...]
     domains: tuple[DomainCounts, ...]
     devices: tuple[DeviceCounts, ...]
     attachments: tuple[Attachment, ...]
     pending: tuple[Count, Count]
     unaccounted: tuple[Count, Count]
+    evicted: tuple[Count, Count]
+    """What series that left had counted."""
+    domains_evicted: int
+    unexpected_bytes: tuple[int, int]
+    """0 where nothing says what is expected."""
     attributed: tuple[AttributedBytes, ...]
     names_learned: tuple[tuple[str, int], ...]
     """By source: dns, tls, quic, http."""

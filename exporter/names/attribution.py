@@ -7,9 +7,7 @@ from typing import NamedTuple, Protocol
 
 from exporter.capture.records import Flow, Payload
 from exporter.names.dns_health import DnsHealthCounts
-
-UNKNOWN = "unknown"
-"""The domain of what could not be attributed."""
+from exporter.names.domains import UNKNOWN
 
 TLS = "tls"
 QUIC = "quic"
@@ -29,6 +27,7 @@ class Verdict(NamedTuple):
     domain: str
     source: str
     """Of SOURCES."""
+    is_expected: bool = True
 
 
 class Inspected(NamedTuple):

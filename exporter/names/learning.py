@@ -22,14 +22,15 @@ from exporter.names.attribution import (
     NONE,
     QUIC,
     TLS,
-    UNKNOWN,
     Inspected,
     Verdict,
 )
 from exporter.names.dns_answer import maybe_resolution
 from exporter.names.dns_health import DnsHealth, DnsHealthCounts
 from exporter.names.dns_names import DnsNames
+from exporter.names.domains import UNKNOWN
 from exporter.names.inspection import DnsSeen, Finding, Inspection
+from exporter.names.policy import Policy
 
 PENDING_MAX = 20_000
 """Flows that wait for a statement, some 10 MB of them. In a flood of new flows DNS decides at
@@ -52,11 +53,17 @@ class Learning:
     """An Attribution by what payloads say."""
 
     def __init__(
-        self, inspection: Inspection, dns_names: DnsNames, health: DnsHealth, grace_s: float
+        self,
+        inspection: Inspection,
+        dns_names: DnsNames,
+        health: DnsHealth,
+        policy: Policy,
+        grace_s: float,
     ) -> None:
         """*grace_s*: how long a flow may wait for a statement."""
         self._learned = dict.fromkeys((DNS, TLS, QUIC, HTTP), 0)
         self._health = health
+        self._policy = policy
         self._inspection = inspection
         self._dns_names = dns_names
         self._grace_s = grace_s
@@ -71,7 +78,7 @@ class Learning:
         connection = _connection(flow)
         stated = self._stated.get(connection)
         if stated is not None:
-            return Verdict(flow.slot, *stated)
+            return self._verdict(flow.slot, *stated)
         if len(self._pending) >= PENDING_MAX:
             return self._by_dns(flow, now_s)
         self._pending[flow.slot] = _Pending(flow, connection, now_s + self._grace_s)
@@ -126,7 +133,7 @@ class Learning:
         slots = {finding.payload.slot, *self._waiting.pop(connection, ())}
         for slot in slots:
             self._pending.pop(slot, None)
-        return [Verdict(slot, finding.name, finding.source) for slot in slots]
+        return [self._verdict(slot, finding.name, finding.source) for slot in slots]
 
     def due(self, now_s: float) -> list[Verdict]:
         """The flows whose grace period is over."""
@@ -156,11 +163,15 @@ class Learning:
             client, server = server, client
         name = self._dns_names.name_for(client, server, opened_s)
         if name is not None:
-            return Verdict(flow.slot, name, DNS)
+            return self._verdict(flow.slot, name, DNS)
         name = self._dns_names.node_name_for(server, opened_s)
         if name is not None:
-            return Verdict(flow.slot, name, DNS_NODE)
+            return self._verdict(flow.slot, name, DNS_NODE)
         return Verdict(flow.slot, UNKNOWN, NONE)
+
+    def _verdict(self, slot: int, name: str, source: str) -> Verdict:
+        domain, is_expected = self._policy.judge(name)
+        return Verdict(slot, domain, source, is_expected)
 
 
 _Connection = tuple[int, int, tuple[bytes, int], tuple[bytes, int]]

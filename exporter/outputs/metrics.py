@@ -79,6 +79,7 @@ class SnapshotCollector:
         yield from self._devices(self._snapshot.devices)
         yield from self._attachments(self._snapshot.attachments)
         yield from self._not_yet_named()
+        yield from self._budget()
         yield from self._names()
         if self._snapshot.dns is not None:
             yield from self._dns(self._snapshot.dns)
@@ -90,18 +91,18 @@ class SnapshotCollector:
         )
 
     def _domains(self, domains: tuple[DomainCounts, ...]) -> Iterator[Metric]:
-        labels = ("direction", "domain")
+        labels = ("direction", "domain", *self._snapshot.label_names)
         yield self._counter(
             "ayaflow_packets",
             "Packets of each domain as they pass the wire: a super-packet counts as its segments.",
             labels,
-            (((d.direction, d.domain), d.packets, d.created_s) for d in domains),
+            (((d.direction, d.domain, *d.labels), d.packets, d.created_s) for d in domains),
         )
         yield self._counter(
             "ayaflow_bytes",
             "Bytes of each domain on the wire, with the L2 header.",
             labels,
-            (((d.direction, d.domain), d.bytes, d.created_s) for d in domains),
+            (((d.direction, d.domain, *d.labels), d.bytes, d.created_s) for d in domains),
             unit="bytes",
         )
         active = GaugeMetricFamily(
@@ -111,7 +112,7 @@ class SnapshotCollector:
             labels=labels,
         )
         for d in domains:
-            active.add_metric((d.direction, d.domain), d.active_connections)
+            active.add_metric((d.direction, d.domain, *d.labels), d.active_connections)
         yield active
 
     def _devices(self, devices: tuple[DeviceCounts, ...]) -> Iterator[Metric]:
@@ -176,6 +177,40 @@ class SnapshotCollector:
                 in_packets.add_metric((direction,), count.packets)
             yield in_bytes
             yield in_packets
+
+    def _budget(self) -> Iterator[Metric]:
+        s = self._snapshot
+        by_direction = ("direction",)
+        evicted = list(zip(DIRECTIONS, s.evicted, strict=True))
+        yield self._counter(
+            "ayaflow_evicted_packets",
+            "Packets that series had counted which have left the budget.",
+            by_direction,
+            (((direction,), count.packets, s.created_s) for direction, count in evicted),
+        )
+        yield self._counter(
+            "ayaflow_evicted_bytes",
+            "Bytes that series had counted which have left the budget.",
+            by_direction,
+            (((direction,), count.bytes, s.created_s) for direction, count in evicted),
+            unit="bytes",
+        )
+        yield self._counter(
+            "ayaflow_domains_evicted",
+            "Times that a domain lost its series, to a heavier one or because it was idle.",
+            (),
+            [((), s.domains_evicted, s.created_s)],
+        )
+        yield self._counter(
+            "ayaflow_unexpected_bytes",
+            "Bytes of domains outside of domains.expected; 0 without that setting.",
+            by_direction,
+            (
+                ((direction,), count, s.created_s)
+                for direction, count in zip(DIRECTIONS, s.unexpected_bytes, strict=True)
+            ),
+            unit="bytes",
+        )
 
     def _names(self) -> Iterator[Metric]:
         s = self._snapshot

@@ -1,0 +1,157 @@
+"""The series of each direction, domain and added labels, and the budget that they keep to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from exporter.clock import Now
+from exporter.counts.budget import Budget
+from exporter.counts.snapshot import DIRECTIONS, Count
+from exporter.names.domains import OTHER, RESERVED, UNKNOWN
+
+Labels = tuple[str, ...]
+"""The values of the added labels."""
+
+_BOTH = range(len(DIRECTIONS))
+
+
+@dataclass(slots=True)
+class Series:
+    """One counter that is shown, or the gauge of what is pending."""
+
+    direction: int
+    domain: str
+    labels: Labels
+    created_s: float
+    """Seconds since the epoch."""
+    index: int
+    is_pending: bool = False
+    contested: bool = False
+    """Whether its flows may come to count elsewhere: it is `other`, or has left."""
+    packets: int = 0
+    bytes: int = 0
+    weighed: int = 0
+    """Of `bytes`: what the budget knows of."""
+    active_connections: int = 0
+    bound: int = 0
+    """How many flows refer to it."""
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it is shown no longer, and only flows still refer to it."""
+        return self.contested and self.domain != OTHER
+
+
+class SeriesTable:
+    """All series, by index for flows and by key for domains."""
+
+    def __init__(self, budget: Budget, no_flow: Labels, created_s: float) -> None:
+        """*no_flow*: the labels of what has no flow."""
+        self.evicted = [Count(), Count()]
+        """What series that left had counted, by direction."""
+        self.by_index: list[Series] = []
+        self._budget = budget
+        self._free: list[int] = []
+        self._shown: dict[tuple[int, str, Labels], Series] = {}
+        self._pending: dict[tuple[int, Labels], Series] = {}
+        self._of_domain: dict[str, list[Series]] = {}
+        self.unknown = [self._own(n, UNKNOWN, no_flow, created_s) for n in _BOTH]
+        """Where what has no flow is counted, by direction."""
+
+    def pending(self, direction: int, labels: Labels) -> Series:
+        """The gauge of flows without a verdict."""
+        series = self._pending.get((direction, labels))
+        if series is None:
+            series = self._new(direction, UNKNOWN, labels, 0.0)
+            series.is_pending = True
+            self._pending[direction, labels] = series
+        return series
+
+    def of(self, direction: int, domain: str, labels: Labels, now: Now) -> Series:
+        """The series that a domain's flows count under now: its own, or `other`."""
+        shown = domain if domain in RESERVED else self._budget.admit(domain, now.boot_s)
+        return self._own(direction, shown, labels, now.wall_s)
+
+    def weigh(self, domain: str, wire_bytes: int, now: Now) -> bool:
+        """Notes traffic of a domain without a series; whether it has one now."""
+        left = self._budget.weigh(domain, wire_bytes, now.boot_s)
+        if left is not None:
+            self._leave(left, now)
+        return domain in self._budget
+
+    def weigh_own(self, now: Now) -> None:
+        """Tells the budget what own series have counted, and lets idle ones go."""
+        for domain, members in self._of_domain.items():
+            new = sum(each.bytes - each.weighed for each in members)
+            if new:
+                self._budget.weigh(domain, new, now.boot_s)
+                for each in members:
+                    each.weighed = each.bytes
+        for domain in self._budget.expire(now.boot_s):
+            self._leave(domain, now)
+
+    def connections_of(self, series: Series, now: Now) -> Series:
+        """Where the connections of a flow of *series* are counted."""
+        if series.has_left:
+            return self._own(series.direction, OTHER, series.labels, now.wall_s)
+        return series
+
+    def bind(self, series: Series) -> int:
+        """Notes that a flow refers to a series, by the index that this returns."""
+        series.bound += 1
+        return series.index
+
+    def unbind(self, series: Series) -> None:
+        """A flow refers to the series no longer."""
+        series.bound -= 1
+        if series.bound == 0 and series.has_left:
+            self._free.append(series.index)
+
+    @property
+    def domains_evicted(self) -> int:
+        """How many times a domain's series have left."""
+        return self._budget.displaced + self._budget.expired
+
+    def shown(self) -> Iterator[Series]:
+        """Every counter."""
+        yield from self._shown.values()
+
+    def waiting(self) -> Iterator[Series]:
+        """Every gauge of what is pending."""
+        yield from self._pending.values()
+
+    def _own(self, direction: int, domain: str, labels: Labels, wall_s: float) -> Series:
+        key = (direction, domain, labels)
+        series = self._shown.get(key)
+        if series is None:
+            series = self._shown[key] = self._new(direction, domain, labels, wall_s)
+            series.contested = domain == OTHER
+            if domain not in RESERVED:
+                self._of_domain.setdefault(domain, []).append(series)
+        return series
+
+    def _new(self, direction: int, domain: str, labels: Labels, wall_s: float) -> Series:
+        index = self._free.pop() if self._free else len(self.by_index)
+        series = Series(direction, domain, labels, wall_s, index)
+        if index == len(self.by_index):
+            self.by_index.append(series)
+        else:
+            self.by_index[index] = series
+        return series
+
+    def _leave(self, domain: str, now: Now) -> None:
+        """Its counts move to what was evicted; its flows find a new series when they count."""
+        for series in self._of_domain.pop(domain, ()):
+            del self._shown[series.direction, domain, series.labels]
+            series.contested = True
+            before = self.evicted[series.direction]
+            self.evicted[series.direction] = Count(
+                before.packets + series.packets, before.bytes + series.bytes
+            )
+            if series.active_connections:
+                other = self.connections_of(series, now)
+                other.active_connections += series.active_connections
+                series.active_connections = 0
+            if not series.bound:
+                self._free.append(series.index)
