@@ -1,4 +1,4 @@
-"""Giving up privileges, in a process of its own each time, which then tries what it may still do."""
+"""Giving up privileges: in a process of its own each time, which tries what it may still do."""
 
 from __future__ import annotations
 

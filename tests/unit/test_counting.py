@@ -1,0 +1,311 @@
+"""The counting: what is folded when, and what the audit says of what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from exporter.capture.attach import Attached
+from exporter.capture.closing import Closing
+from exporter.capture.device import Device
+from exporter.capture.flow_table import FlowTable
+from exporter.capture.grace import GracePeriods
+from exporter.capture.records import (
+    FLOW_ENDED,
+    FLOW_ENTRY,
+    FLOW_EVENT_END,
+    FLOW_EVENT_NEW,
+    FLOW_OPENER,
+    ZERO_TOTALS,
+    DeviceTotals,
+    plus,
+)
+from exporter.counting import Counting, Kernel, _gap
+from exporter.counts.fold import Fold
+from exporter.counts.snapshot import Attachment, Count, DeviceCounts
+from exporter.names.attribution import Attribution
+from tests.unit.kernel_side import TCP, FlowSlots, head_of
+
+SLOTS = 64
+IDLE_S = 60.0
+CREATED_S = 1_800_000_000.0
+LATER_S = CREATED_S + 100
+OPENER = head_of(flags=FLOW_OPENER, protocol=TCP)
+ENDED_OPENER = head_of(flags=FLOW_OPENER | FLOW_ENDED, protocol=TCP)
+
+
+class Grace:
+    """Over as soon as it is asked for."""
+
+    running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    def finished(self) -> bool:
+        was_running, self.running = self.running, False
+        return was_running
+
+
+class Ring:
+    """As FlowEventRing."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def drain(self) -> list[tuple[Any, ...]]:
+        events, self.events = self.events, []
+        return events
+
+
+class Totals:
+    """As Totals, of slot 1 alone."""
+
+    def __init__(self) -> None:
+        self.cells = [ZERO_TOTALS, ZERO_TOTALS]
+        self.while_reading: list[int] = []
+        """Packets of 100 bytes that come in before each of the next readings."""
+
+    def count(self, direction: int = 0, **counts: int) -> None:
+        self.cells[direction] = plus(self.cells[direction], ZERO_TOTALS._replace(**counts))
+
+    def read(self, slot: int, direction: int) -> DeviceTotals:
+        if self.while_reading and (slot, direction) == (0, 0):
+            more = self.while_reading.pop(0)
+            self.count(packets=more, bytes=more * 100)
+        return self.cells[direction] if slot == 1 else ZERO_TOTALS
+
+
+class Interfaces:
+    """As Interfaces."""
+
+    def __init__(self, totals: Totals) -> None:
+        self.devices: dict[str, Device] = {}
+        self.removed = [ZERO_TOTALS, ZERO_TOTALS]
+        self.stacked = 0
+        self._totals = totals
+
+    def slots(self) -> list[int]:
+        return [0, 1]
+
+    def see_drivers(self) -> None:
+        for device in self.devices.values():
+            device.see_driver((7, 8))
+
+    def totals_of(self, device: Device, direction: int) -> DeviceTotals:
+        return self._totals.read(device.slot, direction)
+
+    def totals_of_removed(self, direction: int) -> DeviceTotals:
+        return self.removed[direction]
+
+
+class Bench:
+    """A Counting, and the kernel's side of all that it reads."""
+
+    def __init__(self) -> None:
+        self.flows = FlowSlots(SLOTS)
+        self.ring = Ring()
+        self.totals = Totals()
+        self.interfaces = Interfaces(self.totals)
+        table = FlowTable(self.flows.fd, SLOTS, IDLE_S, 0.0)
+        kernel = Kernel(
+            ring=cast(Any, self.ring),
+            table=table,
+            totals=cast(Any, self.totals),
+            interfaces=cast(Any, self.interfaces),
+            flows_max=50,
+            memory_bytes=4711,
+        )
+        closing = Closing(table, cast(GracePeriods, Grace()))
+        fold = Fold(SLOTS, CREATED_S)
+        self.counting = Counting(kernel, closing, Attribution(), fold, CREATED_S)
+
+    def insert(self, slot: int, head: int, packets: int = 1) -> None:
+        """A flow, and its packets of 100 bytes among the totals."""
+        self.flows.insert(slot, head, packets=packets, wire_bytes=packets * 100)
+        self.totals.count(packets=packets, bytes=packets * 100)
+
+    def send_event(self, kind: int, slot: int) -> None:
+        entry = FLOW_ENTRY.unpack(self.flows.bytes_of(slot))
+        self.ring.events.append((0, kind, slot, *entry))
+
+    def counted(self) -> Count:
+        """The series of ingress, as the next snapshot shows them."""
+        first, *_ = self.counting.snapshot(LATER_S).domains
+        return Count(first.packets, first.bytes)
+
+    def active(self) -> int:
+        return self.counting.snapshot(LATER_S).domains[0].active_connections
+
+    def unaccounted(self) -> tuple[Count, Count]:
+        return self.counting.snapshot(LATER_S).unaccounted
+
+
+NONE = (Count(), Count())
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.flows.close()
+
+
+def test_before_anything_all_is_zero(bench: Bench) -> None:
+    snapshot = bench.counting.snapshot(LATER_S)
+    assert [(each.packets, each.bytes) for each in snapshot.domains] == [(0, 0), (0, 0)]
+    assert (snapshot.unaccounted, snapshot.pending) == (NONE, NONE)
+    assert (snapshot.folded_at_s, snapshot.created_s) == (LATER_S, CREATED_S)
+    assert (snapshot.flow_table_entries, snapshot.flow_table_limit) == (0, 50)
+    assert (snapshot.kernel_memory_bytes, snapshot.dropped_events) == (4711, 0)
+
+
+def test_a_snapshot_shows_what_was_counted_until_then(bench: Bench) -> None:
+    bench.insert(3, OPENER, packets=2)
+    assert bench.counted() == Count(2, 200)
+    bench.flows.add(3, 1, 100)
+    bench.totals.count(packets=1, bytes=100)
+    assert bench.counted() == Count(3, 300)
+    assert bench.unaccounted() == NONE
+
+
+def test_overflow_and_non_ip_are_counted_with_the_flows(bench: Bench) -> None:
+    bench.insert(3, OPENER)
+    bench.totals.count(packets=2, bytes=200, overflow_packets=2, overflow_bytes=200)
+    bench.totals.count(packets=4, bytes=240, non_ip_packets=4, non_ip_bytes=240)
+    assert bench.counted() == Count(7, 540)
+    assert bench.unaccounted() == NONE
+
+
+def test_without_news_in_the_totals_the_table_is_not_swept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.insert(3, OPENER)
+    bench.counting.sweep(LATER_S)
+    monkeypatch.setattr(FlowTable, "sweep", lambda _: pytest.fail("it was swept"))
+    bench.counting.sweep(LATER_S + 5)
+    assert bench.counting.snapshot(LATER_S + 9).folded_at_s == LATER_S + 9
+
+
+def test_an_event_opens_and_ends_a_connection_before_any_sweep(bench: Bench) -> None:
+    bench.insert(3, OPENER)
+    bench.send_event(FLOW_EVENT_NEW, 3)
+    bench.counting.drain(LATER_S)
+    assert bench.active() == 1
+    bench.flows.set_head(3, ENDED_OPENER)
+    bench.send_event(FLOW_EVENT_END, 3)
+    bench.counting.drain(LATER_S)
+    assert bench.active() == 0
+
+
+def test_a_flow_whose_event_was_lost_is_found_by_the_sweep(bench: Bench) -> None:
+    bench.insert(3, OPENER)
+    assert bench.active() == 1
+    bench.send_event(FLOW_EVENT_NEW, 3)
+    bench.counting.drain(LATER_S)
+    assert bench.active() == 1, "the event that came late tells nothing new"
+
+
+def test_the_end_of_a_flow_whose_beginning_was_lost_ends_nothing_else(bench: Bench) -> None:
+    bench.insert(3, ENDED_OPENER)
+    bench.send_event(FLOW_EVENT_END, 3)
+    bench.counting.drain(LATER_S)
+    assert bench.active() == 0
+    assert bench.counted() == Count(1, 100)
+
+
+def test_a_flow_that_falls_idle_is_folded_to_its_last_byte(bench: Bench) -> None:
+    bench.insert(3, OPENER)
+    assert bench.active() == 1
+    bench.counting.close_idle(10 * IDLE_S)
+    bench.flows.add(3, 1, 100)  # by a run that had begun before
+    bench.totals.count(packets=1, bytes=100)
+    bench.counting.settle(LATER_S)
+    assert bench.active() == 0
+    assert bench.counted() == Count(2, 200)
+    bench.counting.settle(LATER_S)
+    assert bench.flows.is_clear()
+    assert bench.counting.released_flows == 1
+    assert bench.unaccounted() == NONE
+
+
+def test_events_are_taken_in_before_a_slot_is_free_again(bench: Bench) -> None:
+    """Else the end of the old flow would be told of the new one in its slot."""
+    bench.insert(3, OPENER)
+    bench.counting.sweep(LATER_S)
+    bench.counting.close_idle(10 * IDLE_S)
+    bench.counting.settle(LATER_S)
+    bench.send_event(FLOW_EVENT_NEW, 3)
+    bench.send_event(FLOW_EVENT_END, 3)
+    bench.counting.settle(LATER_S)
+    assert bench.flows.is_clear()
+    bench.insert(3, OPENER)
+    bench.counting.drain(LATER_S)
+    assert bench.active() == 1
+
+
+def test_what_comes_in_during_a_sweep_is_not_unaccounted_for(bench: Bench) -> None:
+    bench.insert(3, OPENER)
+    bench.totals.while_reading = [0, 5]
+    assert bench.unaccounted() == NONE
+
+
+def test_what_was_counted_before_and_is_in_no_flow_is_unaccounted_for(bench: Bench) -> None:
+    bench.totals.count(packets=3, bytes=300)
+    bench.totals.count(1, packets=1, bytes=64)
+    assert bench.unaccounted() == (Count(3, 300), Count(1, 64))
+    bench.flows.insert(3, OPENER, packets=3, wire_bytes=300)
+    assert bench.unaccounted() == (Count(), Count(1, 64))
+    bench.flows.insert(4, head_of(direction=1), packets=1, wire_bytes=64)
+    assert bench.unaccounted() == NONE
+
+
+def test_what_is_in_flows_and_not_in_the_totals_is_less_than_nothing(bench: Bench) -> None:
+    bench.totals.count(packets=1, bytes=100)
+    bench.flows.insert(3, OPENER, packets=3, wire_bytes=350)
+    assert bench.unaccounted() == (Count(-2, -250), Count())
+
+
+@pytest.mark.parametrize(
+    ("explained", "gap"), [(9, 1), (10, 0), (15, 0), (20, 0), (21, -1), (0, 10), (100, -80)]
+)
+def test_how_far_a_count_lies_outside(explained: int, gap: int) -> None:
+    assert _gap(Count(10, 10), Count(explained, 10), Count(20, 10)) == Count(gap, 0)
+    assert _gap(Count(10, 10), Count(10, explained), Count(10, 20)) == Count(0, gap)
+
+
+def device(name: str, attached: Attached | None) -> Device:
+    return Device(name, 1, (ZERO_TOTALS, ZERO_TOTALS), CREATED_S + 5, 3, attached, (0, 2))
+
+
+def test_devices_are_shown_with_their_totals_and_their_drivers(bench: Bench) -> None:
+    bench.interfaces.devices["eth0"] = device("eth0", Attached("tcx", (1, 2)))
+    bench.interfaces.stacked = 2
+    bench.totals.count(packets=9, bytes=900, overflow_packets=2, dropped_events=3)
+    snapshot = bench.counting.snapshot(LATER_S)
+    assert snapshot.devices == (
+        DeviceCounts("eth0", "ingress", 9, 900, 2, 7, CREATED_S + 5),
+        DeviceCounts("eth0", "egress", 0, 0, 0, 8, CREATED_S + 5),
+    )
+    assert (snapshot.dropped_events, snapshot.stacked_interfaces) == (3, 2)
+
+
+def test_what_is_attached_is_shown_and_what_is_not(bench: Bench) -> None:
+    bench.interfaces.devices["eth0"] = device("eth0", Attached("clsact", ()))
+    bench.interfaces.devices["eth1"] = device("eth1", None)
+    assert bench.counting.snapshot(LATER_S).attachments == (
+        Attachment("eth0", "ingress", "clsact", True, 0),
+        Attachment("eth0", "egress", "clsact", True, 2),
+        Attachment("eth1", "ingress", "none", False, 0),
+        Attachment("eth1", "egress", "none", False, 2),
+    )
+
+
+def test_forgotten_devices_are_shown_together_once_there_are_any(bench: Bench) -> None:
+    assert bench.counting.snapshot(LATER_S).devices == ()
+    bench.interfaces.removed[1] = ZERO_TOTALS._replace(packets=4, bytes=400)
+    assert bench.counting.snapshot(LATER_S).devices == (
+        DeviceCounts("removed", "egress", 4, 400, 0, 0, CREATED_S),
+    )
