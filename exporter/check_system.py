@@ -26,9 +26,6 @@ _MAPS_WITHOUT_CAPABILITY = (5, 19)
 
 _REFUSED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 
-_ARPHRD_LOOPBACK = 772
-_CONTAINER_KINDS = {"veth", "macvlan", "ipvlan", "netkit"}
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -240,19 +237,10 @@ def unprivileged_bpf(system: System) -> Finding:
 
 def network_namespace(system: System) -> Finding:
     """Whether these are the machine's interfaces, or a container's."""
-    mine, first = system.network_namespace("self"), system.network_namespace("1")
-    links = [link for link in system.links() if link.hardware_type != _ARPHRD_LOOPBACK]
-    in_container = bool(links) and all(
-        link.kind in _CONTAINER_KINDS and not link.lower for link in links
-    )
-    if (mine and first and mine != first) or in_container:
-        names = ", ".join(sorted(link.name for link in links)) or "none"
-        return Finding(
-            WARN,
-            "network namespace",
-            f"this is not the machine's, so only its own interfaces can be counted ({names}): give"
-            " the container the host's network (hostNetwork: true, --network host)",
-        )
+    foreign = system.foreign_network()
+    if foreign is not None:
+        return Finding(WARN, "network namespace", foreign)
+    mine = system.network_namespace("self")
     return Finding(OK, "network namespace", mine or "cannot be told from here")
 
 

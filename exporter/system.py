@@ -15,6 +15,9 @@ _LANDLOCK_VERSION = 1
 
 _LOOPBACK_IFINDEX = 1
 
+_ARPHRD_LOOPBACK = 772
+_CONTAINER_KINDS = {"veth", "macvlan", "ipvlan", "netkit"}
+
 
 class System:
     """This machine. Files are read beneath *root*."""
@@ -42,6 +45,21 @@ class System:
             return os.readlink(self.root / "proc" / process / "ns/net")
         except OSError:
             return ""
+
+    def foreign_network(self) -> str | None:
+        """What to do where these are not the machine's interfaces but a container's; else None."""
+        mine, first = self.network_namespace("self"), self.network_namespace("1")
+        links = [link for link in self.links() if link.hardware_type != _ARPHRD_LOOPBACK]
+        in_container = bool(links) and all(
+            link.kind in _CONTAINER_KINDS and not link.lower for link in links
+        )
+        if not in_container and (not mine or not first or mine == first):
+            return None
+        names = ", ".join(sorted(link.name for link in links)) or "none"
+        return (
+            f"this is not the machine's, so only its own interfaces can be counted ({names}): give"
+            " the container the host's network (hostNetwork: true, --network host)"
+        )
 
     def links(self) -> list[netlink.Link]:
         """The interfaces of this network namespace."""

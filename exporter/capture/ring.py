@@ -1,8 +1,9 @@
 """Reads the ring buffers of events, mapped into memory: one batch of records for each look.
 
 Layout of a BPF ring buffer (kernel/bpf/ringbuf.c): a page with the consumer's position, a page with
-the producer's, then the data, mapped twice in a row so that a record never wraps. Before each
-record lies an 8-byte header; bit 31 says that the kernel is still writing it.
+the producer's, then the data. Before each record lies an 8-byte header; bit 31 says that the kernel
+is still writing it. The kernel offers the data twice in a row, so that no record wraps; mapped twice
+they would count as twice the memory, so a record that wraps is put together here.
 
 A reader must see a record no older than the position that announces it. x86 never reorders loads;
 on other processors a barrier stands between the steps.
@@ -51,7 +52,7 @@ class _Ring:
         self._mask = size - 1
         self._consumer_map = mmap.mmap(fd, mmap.PAGESIZE)
         self._producer_map = mmap.mmap(
-            fd, mmap.PAGESIZE + 2 * size, prot=mmap.PROT_READ, offset=mmap.PAGESIZE
+            fd, mmap.PAGESIZE + size, prot=mmap.PROT_READ, offset=mmap.PAGESIZE
         )
         self._consumer = memoryview(self._consumer_map).cast("Q")
         self._producer = memoryview(self._producer_map).cast("Q")
@@ -59,30 +60,34 @@ class _Ring:
         self._headers = self._data.cast("Q")
         self._barrier = _make_barrier()
 
+    def _bytes(self, position: int, length: int) -> bytes:
+        """So many bytes from a position on."""
+        start = position & self._mask
+        end = start + length
+        if end <= len(self._data):
+            return bytes(self._data[start:end])
+        return bytes(self._data[start:]) + bytes(self._data[: end - len(self._data)])
+
+    def _header(self, position: int) -> int:
+        return self._headers[(position & self._mask) // _HEADER_BYTES]
+
 
 class FlowEventRing(_Ring):
     """The ring of `struct flow_event`s, all of one size."""
 
     def drain(self) -> list[tuple[Any, ...]]:
         """All complete records, oldest first, as the fields of FLOW_EVENT."""
-        position = self._consumer[0]
-        waiting = (self._producer[0] - position) // _FLOW_RECORD.size
-        if not waiting:
+        position, end = self._consumer[0], self._producer[0]
+        self._barrier()
+        ready = position
+        while ready < end and not self._header(ready) & _BUSY:
+            ready += _FLOW_RECORD.size
+        if ready == position:
             return []
         self._barrier()
-        start = position & self._mask
-        first = start // _HEADER_BYTES
-        step = _FLOW_RECORD.size // _HEADER_BYTES
-        ready = 0
-        for header in self._headers[first : first + waiting * step : step].tolist():
-            if header & _BUSY:
-                break
-            ready += 1
+        records = list(_FLOW_RECORD.iter_unpack(self._bytes(position, ready - position)))
         self._barrier()
-        end = start + ready * _FLOW_RECORD.size
-        records = list(_FLOW_RECORD.iter_unpack(self._data[start:end]))
-        self._barrier()
-        self._consumer[0] = position + ready * _FLOW_RECORD.size
+        self._consumer[0] = ready
         return records
 
 
@@ -97,15 +102,14 @@ class PayloadRing(_Ring):
         self._barrier()
         found: list[tuple[int, int]] = []
         while position < end and len(found) < PAYLOADS_PER_LOOK:
-            start = position & self._mask
-            header = self._headers[start // _HEADER_BYTES] & 0xFFFFFFFF
+            header = self._header(position)
             if header & _BUSY:
                 break
             length = header & _LENGTH_MASK
-            found.append((start + _HEADER_BYTES, length))
+            found.append((position + _HEADER_BYTES, length))
             position += _HEADER_BYTES + (length + 7 & ~7)
         self._barrier()
-        payloads = [decode_payload(bytes(self._data[at : at + length])) for at, length in found]
+        payloads = [decode_payload(self._bytes(at, length)) for at, length in found]
         self._barrier()
         self._consumer[0] = position
         return payloads

@@ -5,13 +5,12 @@ from the same bucket: one that is free or has expired, else the one of the lowes
 is ever searched but one bucket, and who floods the table reaches only rows of a lower rank than its
 own. Names are the one part that an attacker can make large, so their bytes are bounded too.
 
-Times are seconds of one monotonic clock.
+Times are seconds of one monotonic clock, later than 0.
 """
 
 from __future__ import annotations
 
 import math
-from array import array
 
 ROWS = 16_384
 """A node of a hundred pods with some dozen answers each, two to four addresses an answer, fills a
@@ -35,8 +34,15 @@ _STRIDE = 67
 """From one neighbourhood to the next, and to every row in the end: odd, as rows are a power of two.
 """
 
-_NEVER = -math.inf
+NEVER = 0.0
+"""Before every moment, so a free row is one that has expired."""
+
 _LAST = math.inf
+
+
+def column(rows: int) -> memoryview[float]:
+    """So many floats, all NEVER: memory that is taken only as rows are used."""
+    return memoryview(bytearray(8 * rows)).cast("d")
 
 
 class AnswerTable:
@@ -45,11 +51,11 @@ class AnswerTable:
     def __init__(self, rows: int = ROWS, name_bytes_max: int = NAME_BYTES_MAX) -> None:
         """*rows*: a power of two, at least WAYS."""
         self.names: list[str] = [""] * rows
-        self.since = array("d", [0.0]) * rows
-        self.until = array("d", [_NEVER]) * rows
-        self.rank = array("d", [_LAST]) * rows
-        """The higher, the later the row goes while it has not expired. Finite."""
-        self._keys = array("q", [0]) * rows
+        self.since = column(rows)
+        self.until = column(rows)
+        self.rank = column(rows)
+        """The higher, the later the row goes while it has not expired. Finite; NEVER if free."""
+        self._keys = memoryview(bytearray(8 * rows)).cast("q")
         self._bucket_mask = rows // WAYS - 1
         self._name_bytes = 0
         self._name_bytes_max = name_bytes_max
@@ -58,7 +64,7 @@ class AnswerTable:
     def rows_of(self, key: int) -> list[int]:
         """The rows of this key, expired ones too; *key* is a 64-bit keyed hash."""
         first = (key & self._bucket_mask) * WAYS
-        keys = self._keys[first : first + WAYS]
+        keys = self._keys[first : first + WAYS].tolist()
         if key not in keys:
             return []
         return [row for row, its in enumerate(keys, first) if its == key]
@@ -82,11 +88,11 @@ class AnswerTable:
             self.rank[row] = rank
 
     def _lowest(self, first: int, now_s: float) -> int:
-        until = self.until[first : first + WAYS]
+        until = self.until[first : first + WAYS].tolist()
         earliest = min(until)
         if earliest < now_s:
             return first + until.index(earliest)
-        rank = self.rank[first : first + WAYS]
+        rank = self.rank[first : first + WAYS].tolist()
         return first + rank.index(min(rank))
 
     def _make_room(self) -> None:
@@ -99,13 +105,13 @@ class AnswerTable:
             hand = (hand + _STRIDE) % len(self.names)
         self._hand = (hand + _STRIDE) % len(self.names)
         first = hand - hand % _NEIGHBOURS
-        rank = self.rank[first : first + _NEIGHBOURS]
-        lowest = min(rank)
+        rank: list[float] = self.rank[first : first + _NEIGHBOURS].tolist()
+        lowest = min((its for its in rank if its != NEVER), default=_LAST)
         if lowest < _LAST:
             row = first + rank.index(lowest)
             self._name_bytes -= _size(self.names[row])
             self.names[row] = ""
-            self.until[row], self.rank[row] = _NEVER, _LAST
+            self.until[row] = self.rank[row] = NEVER
             self._keys[row] = 0
 
 

@@ -15,10 +15,7 @@ may lie a little before the latest answer, and answers that came after it say no
 
 from __future__ import annotations
 
-import math
-from array import array
-
-from exporter.names.answer_table import ROWS, AnswerTable
+from exporter.names.answer_table import NEVER, ROWS, AnswerTable, column
 from exporter.names.dns_answer import Resolution
 
 GRACE_S = 10.0
@@ -43,8 +40,6 @@ LOOK_BACK_S = 5.0
 USED_S = 3600.0
 """An answer that a flow used outlives every unused one of this much time, when room is short."""
 
-_NEVER = -math.inf
-
 
 class DnsNames:
     """What was learnt from DNS answers, in two tables of fixed size."""
@@ -54,7 +49,7 @@ class DnsNames:
         self._grace_s = grace_s
         self._pairs = AnswerTable(rows)
         self._node = AnswerTable(rows)
-        self._others_until = array("d", [_NEVER]) * rows
+        self._others_until = column(rows)
         """Until when any other name answers to the address of this row of `_node`."""
 
     def learn(self, resolution: Resolution, client: bytes, now_s: float) -> None:
@@ -68,7 +63,7 @@ class DnsNames:
         """The name that *client* had been told of *address* when it opened a flow to it."""
         table = self._pairs
         best = -1
-        since = _NEVER
+        since = NEVER
         for row in table.rows_of(hash((client, address))):
             if since < table.since[row] <= opened_s <= table.until[row]:
                 best, since = row, table.since[row]
@@ -133,7 +128,7 @@ class DnsNames:
         if not rows:
             row = table.take(key, name, now_s)
             table.since[row] = table.rank[row] = now_s
-            table.until[row], others[row] = until_s, _NEVER
+            table.until[row], others[row] = until_s, NEVER
             return
         row = rows[0]
         before_s = table.until[row]
