@@ -2,8 +2,8 @@
 
 Layout of a BPF ring buffer (kernel/bpf/ringbuf.c): a page with the consumer's position, a page with
 the producer's, then the data. Before each record lies an 8-byte header; bit 31 says that the kernel
-is still writing it. The kernel offers the data twice in a row, so that no record wraps; mapped twice
-they would count as twice the memory, so a record that wraps is put together here.
+is still writing it. The kernel offers the data twice in a row, so that no record wraps; mapped so
+they would count as twice the memory, and a record that wraps is put together here instead.
 
 A reader must see a record no older than the position that announces it. x86 never reorders loads;
 on other processors a barrier stands between the steps.

@@ -105,10 +105,9 @@ class AnswerTable:
             hand = (hand + _STRIDE) % len(self.names)
         self._hand = (hand + _STRIDE) % len(self.names)
         first = hand - hand % _NEIGHBOURS
-        rank: list[float] = self.rank[first : first + _NEIGHBOURS].tolist()
-        lowest = min((its for its in rank if its != NEVER), default=_LAST)
-        if lowest < _LAST:
-            row = first + rank.index(lowest)
+        rows = range(first, first + _NEIGHBOURS)
+        row = min(rows, key=lambda row: self.rank[row] or _LAST)
+        if NEVER < self.rank[row] < _LAST:
             self._name_bytes -= _size(self.names[row])
             self.names[row] = ""
             self.until[row] = self.rank[row] = NEVER
