@@ -44,19 +44,19 @@ def test_run_is_the_default(runs: list[Config], words: list[str]) -> None:
 
 
 def test_each_option_of_a_later_version_is_one_warning(runs: list[Config], capsys: Out) -> None:
-    words = ["--pin.path", "/x", "--domains.hide=a", "--domains.hide=b", "--history.path=x"]
+    words = ["--pin.path", "/x", "--otlp.endpoint=a", "--otlp.endpoint=b", "--history.path=x"]
     assert cli.main(words) == 0
     lines = capsys.readouterr().err.splitlines()
     assert [re.sub(r"^ts=\S+ ", "", line) for line in lines] == [
-        'level=warning msg="--domains.hide has no effect in this version"',
         'level=warning msg="--history.path has no effect in this version"',
+        'level=warning msg="--otlp.endpoint has no effect in this version"',
         'level=warning msg="--pin.path has no effect in this version"',
     ]
     assert len(runs) == 1
 
 
 def test_what_is_true_already_is_no_warning(runs: list[Config], capsys: Out) -> None:
-    assert cli.main(["--pin.path", "none", "--no-deep-inspect"]) == 0
+    assert cli.main(["--pin.path", "none"]) == 0
     assert capsys.readouterr().err == ""
 
 

@@ -9,7 +9,7 @@ import pytest
 from exporter import config
 from exporter.given import ConfigError, UsageError
 from exporter.options import OPTIONS
-from exporter.reserved import RESERVED, SWITCHES
+from exporter.reserved import RESERVED
 from tests.unit.loading import as_yaml, load_flags, load_text
 
 OTHER_VALUES = {
@@ -23,6 +23,17 @@ OTHER_VALUES = {
     "flows.max": ("7",),
     "flows.idle_timeout": ("1h30m",),
     "ring.size": ("1MiB",),
+    "ring.payloads": ("2MiB",),
+    "deep_inspect": ("false",),
+    "names.interface": ("lo", "cali*"),
+    "names.grace": ("500ms",),
+    "domains.mode": ("registrable",),
+    "domains.max": ("7",),
+    "domains.idle": ("1h",),
+    "domains.hide": ("^ads?[.]", "[.]internal$"),
+    "domains.expected": ("example.com", "*.example.org"),
+    "metrics.labels": ("role", "transport"),
+    "metrics.scopes": ("10.0.0.0/8=office", "fd00::/8=lab"),
     "log.level": ("debug",),
     "log.format": ("json",),
 }
@@ -38,7 +49,10 @@ def test_defaults() -> None:
         user="65534",
         web=config.WebConfig(":10517", "/metrics"),
         flows=config.FlowsConfig(50000, 60.0),
-        ring=config.RingConfig(262144),
+        ring=config.RingConfig(131072, 262144),
+        names=config.NamesConfig(deep_inspect=True, interface=(), grace_s=2.0),
+        domains=config.DomainsConfig(mode="full", max=200, idle_s=86400.0, hide=(), expected=()),
+        metrics=config.MetricsConfig(labels=(), scopes=()),
         log=config.LogConfig("info", "logfmt"),
         not_yet=(),
     )
@@ -52,8 +66,9 @@ def test_every_option_has_another_value_to_test_with() -> None:
 def test_a_key_and_its_flag_are_the_same_option(tmp_path: Path, key: str) -> None:
     values = OTHER_VALUES[key]
     by_file = load_text(tmp_path, as_yaml(key, values))
-    flag = "--" + key.replace("_", "-")
-    words = [flag] if values == ("true",) else [f"{flag}={value}" for value in values]
+    flag = key.replace("_", "-")
+    switches = {("true",): [f"--{flag}"], ("false",): [f"--no-{flag}"]}
+    words = switches.get(values) or [f"--{flag}={value}" for value in values]
     assert load_flags(*words) == by_file
     assert by_file != load_flags()
 
@@ -63,7 +78,7 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path)
     loaded = load_text(tmp_path, text, "--flows.max", "20", "--interface", "wan0")
     assert loaded.flows == config.FlowsConfig(20, 5.0)
     assert loaded.interface == ("wan0",)
-    assert loaded.ring.size == 262144
+    assert loaded.ring.size == 131072
 
 
 def test_a_switch_of_the_file_can_be_turned_off_by_flag(tmp_path: Path) -> None:
@@ -71,6 +86,18 @@ def test_a_switch_of_the_file_can_be_turned_off_by_flag(tmp_path: Path) -> None:
     assert not load_text(
         tmp_path, "interface: {static: yes}", "--no-interface.static"
     ).interface_static
+
+
+def test_payloads_are_inspected_unless_that_is_turned_off(tmp_path: Path) -> None:
+    assert load_flags().names.deep_inspect
+    assert not load_flags("--no-deep-inspect").names.deep_inspect
+    assert load_text(tmp_path, "deep_inspect: no", "--deep-inspect").names.deep_inspect
+
+
+def test_own_networks_are_pairs() -> None:
+    assert load_flags("--metrics.scopes", "10.0.0.0/8=office").metrics.scopes == (
+        ("10.0.0.0/8", "office"),
+    )
 
 
 def test_the_last_of_a_repeated_flag_counts() -> None:
@@ -130,6 +157,10 @@ def test_listen_addresses(text: str) -> None:
     assert load_flags("--web.listen-address", text).web.listen_address == text
 
 
+SWITCHES = {option.key for option in OPTIONS if not option.metavar}
+LISTS = {option.key for option in OPTIONS if option.repeatable}
+"""Of these an empty value of a flag is none at all."""
+
 BAD_VALUES = {
     "interface.name": ["", "a b", "a/b", "sixteen-letters-", "a\tb"],
     "interface.static": ["1", "maybe", ""],
@@ -186,6 +217,20 @@ BAD_VALUES = {
         "-4096",
         "4 KiB",
     ],
+    "ring.payloads": ["", "0", "4097", "300KiB", "2GiB"],
+    "deep_inspect": ["1", "maybe", ""],
+    "names.interface": ["", "a b", "a/b", "sixteen-letters-"],
+    "names.grace": ["", "2", "61s", "-1s"],
+    "domains.mode": ["", "Full", "none"],
+    "domains.max": ["", "0", "-1", "10001", "1.5"],
+    "domains.idle": ["", "59s", "8785h", "1d"],
+    "domains.hide": ["", "(", "(?=a)", "*"],
+    "domains.expected": ["", "*", ".", "a b", "*.*.example", "exa mple.com", "a..b"],
+    "metrics.labels": ["", "node", "Role"],
+    "metrics.scopes": [
+        *("", "10.0.0.0/8", "=office", "10.0.0.0/8=", "10.0.0.1/8=office", "10.0.0.0/33=office"),
+        *("fd00::/129=lab", "office=10.0.0.0/8", "10.0.0.0/8=a b", "10.0.0.0/8=" + "x" * 64),
+    ],
     "log.level": ["", "warn", "INFO", "trace"],
     "log.format": ["", "text", "JSON"],
 }
@@ -210,7 +255,7 @@ def test_a_wrong_value_is_one_sentence_with_its_place(tmp_path: Path, key: str, 
         (key, value)
         for key, values in BAD_VALUES.items()
         for value in values
-        if key != "interface.static" and (value or key != "interface.name")
+        if key not in SWITCHES and (value or key not in LISTS)
     ],
 )
 def test_a_wrong_flag_is_one_sentence_with_its_name(key: str, value: str) -> None:
@@ -227,21 +272,20 @@ def test_a_reserved_option_is_taken_and_named(tmp_path: Path, key: str) -> None:
     by_file = load_text(tmp_path, as_yaml(key, ("something",)))
     assert by_file.not_yet == (f"{tmp_path}/c.yaml:1: {key}",)
     flag = "--" + key.replace("_", "-")
-    by_flag = load_flags(flag) if key in SWITCHES else load_flags(flag, "something")
-    assert by_flag.not_yet == (flag,)
+    assert load_flags(flag, "something").not_yet == (flag,)
 
 
 def test_a_reserved_option_may_have_any_shape(tmp_path: Path) -> None:
-    text = "domains:\n  hide: [{match: x, as: y}]\nmetrics: {labels: [role]}\n"
+    text = "history:\n  path: [{match: x, as: y}]\notlp: {endpoint: [a, b]}\n"
     assert load_text(tmp_path, text).not_yet == (
-        f"{tmp_path}/c.yaml:2: domains.hide",
-        f"{tmp_path}/c.yaml:3: metrics.labels",
+        f"{tmp_path}/c.yaml:2: history.path",
+        f"{tmp_path}/c.yaml:3: otlp.endpoint",
     )
 
 
 def test_what_is_true_already_is_not_named(tmp_path: Path) -> None:
-    assert load_flags("--pin.path", "none", "--no-deep-inspect").not_yet == ()
-    assert load_text(tmp_path, "pin: {path: none}\ndeep_inspect: False\n").not_yet == ()
+    assert load_flags("--pin.path", "none").not_yet == ()
+    assert load_text(tmp_path, "pin: {path: none}\n").not_yet == ()
 
 
 def test_no_key_is_both_an_option_and_reserved() -> None:

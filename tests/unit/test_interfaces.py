@@ -431,9 +431,11 @@ def test_what_comes_while_it_is_attached_or_renamed_is_never_more_by_the_driver(
     it.world.rename("eth0", "eth7")
     put = it.world.table.put
 
-    def put_after_packets(ifindex: int, slot: int, link_type: int) -> None:
+    def put_after_packets(
+        ifindex: int, slot: int, link_type: int, *, listen_only: bool = False
+    ) -> None:
         it.world.receive("eth7", 9)
-        put(ifindex, slot, link_type)
+        put(ifindex, slot, link_type, listen_only)
 
     monkeypatch.setattr(it.world.table, "put", put_after_packets)
     it.look()
@@ -561,12 +563,12 @@ def test_stacked_interfaces_are_counted_and_warned_of_once(
     it.start()
     for _ in range(3):
         it.look(60.0)
-    assert it.interfaces.stacked == 2
+    assert it.interfaces.stacking.count == 2
     (warning,) = warnings(caplog, "more than once")
     assert warning.startswith("br9 and eth0 see the same packets")
     it.world.remove("br9")
     it.look()
-    assert it.interfaces.stacked == 0
+    assert it.interfaces.stacking.count == 0
 
 
 def test_interfaces_of_default_routes_are_followed(follow: Follow) -> None:
