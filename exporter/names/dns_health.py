@@ -131,11 +131,8 @@ class DnsHealth:
         )
 
     def _see_query(self, message: Message, key: int, question: int, now_s: float) -> None:
+        key = self._place_of(key, question)
         waiting = self._outstanding.get(key)
-        if waiting is not None and waiting.question != question:
-            # A client that never changes its id asks for two things at once.
-            key = hash((key, question))
-            waiting = self._outstanding.get(key)
         if waiting is not None:
             if now_s - waiting.since_s <= TIMEOUT_S:
                 return
@@ -149,11 +146,10 @@ class DnsHealth:
             self._unwatched += 1
 
     def _see_response(self, message: Message, key: int, question: int, now_s: float) -> bool:
-        waiting = self._outstanding.get(key)
         # A server that could not read the question may leave it out (RFC 1035, 4.1.1: FORMERR).
-        if waiting is not None and message.questions and waiting.question != question:
-            key = hash((key, question))
-            waiting = self._outstanding.get(key)
+        if message.questions:
+            key = self._place_of(key, question)
+        waiting = self._outstanding.get(key)
         if waiting is None:
             if key not in self._answered and key not in self._answered_before:
                 self._unmatched += 1
@@ -171,6 +167,16 @@ class DnsHealth:
         if len(self._answered) >= _ANSWERED_MAX:
             self._answered, self._answered_before = set(), self._answered
         return True
+
+    def _place_of(self, key: int, question: int) -> int:
+        """Where a query is held: under a key of its own if its client, which never changes its id,
+        asked for something else when it came.
+        """
+        waiting = self._outstanding.get(key)
+        if waiting is not None and waiting.question == question:
+            return key
+        own = hash((key, question))
+        return own if waiting is not None or own in self._outstanding else key
 
     def _expire(self, now_s: float) -> None:
         """Gives up the queries that were outstanding for too long."""

@@ -195,6 +195,17 @@ def test_two_questions_with_one_id_each_get_their_answer() -> None:
     assert health.snapshot(1.0).outstanding == 0
 
 
+def test_of_two_questions_with_one_id_the_second_is_still_known_when_the_first_has_timed_out() -> None:
+    health = DnsHealth()
+    see(health, query(1, qtype=AAAA), 0.0)
+    see(health, query(1, qtype=A), 4.0)
+    see(health, query(1, qtype=A), TIMEOUT_S + 0.1)
+    assert queries(health.snapshot(TIMEOUT_S + 0.1)) == 2
+    assert see(health, response(1, qtype=A), TIMEOUT_S + 0.2)
+    counts = health.snapshot(TIMEOUT_S + 0.2)
+    assert (responses(counts), counts.timeouts, counts.outstanding) == (1, 1, 0)
+
+
 def test_an_error_without_the_question_is_the_answer_to_it() -> None:
     health = DnsHealth()
     see(health, query(), 0.0)
