@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from exporter.counts.snapshot import Attachment, Count, DeviceCounts, DomainCounts, Snapshot
+from exporter.counts.snapshot import (
+    AttributedBytes,
+    Attachment,
+    Count,
+    DeviceCounts,
+    DomainCounts,
+    Snapshot,
+)
+from exporter.names.attribution import SOURCES, Inspected
+from exporter.names.dns_health import BOUNDS_S, QTYPES, RCODES, DnsHealthCounts
 from exporter.outputs.metrics import BuildInfo
 
 BUILD = BuildInfo(version="1.2.3", revision="0123abc", bcc="0.26.0", kernel="6.1.0-49-amd64")
 
+DNS = DnsHealthCounts(
+    queries=tuple((label, 100 + n) for n, label in enumerate((*QTYPES.values(), "other"))),
+    responses=tuple((label, 200 + n) for n, label in enumerate((*RCODES.values(), "other"))),
+    timeouts=31,
+    outstanding=32,
+    unwatched=33,
+    unmatched=34,
+    lookups=tuple(range(1, len(BOUNDS_S) + 1)),
+    lookups_sum_s=12.75,
+)
+
 SNAPSHOT = Snapshot(
     folded_at_s=1_800_000_100.25,
     created_s=1_800_000_000.5,
+    label_names=("role", "scope"),
     domains=(
-        DomainCounts("ingress", "example.org", 12, 3_400, 1, 1_800_000_050.125),
         DomainCounts(
-            "ingress", "unknown", 9_007_199_254_740_991, 123_456_789_012, 0, 1_800_000_000.5
+            "ingress", "example.org", ("client", "internet"), 12, 3_400, 1, 1_800_000_050.125
         ),
-        DomainCounts("egress", "example.org", 7, 800, 2, 1_800_000_050.125),
-        DomainCounts("egress", "unknown", 0, 0, 0, 1_800_000_000.5),
+        DomainCounts(
+            "ingress",
+            "unknown",
+            ("unknown", "unknown"),
+            9_007_199_254_740_991,
+            123_456_789_012,
+            0,
+            1_800_000_000.5,
+        ),
+        DomainCounts("egress", "example.org", ("client", "office"), 7, 800, 2, 1_800_000_050.125),
+        DomainCounts("egress", "unknown", ("unknown", "unknown"), 0, 0, 0, 1_800_000_000.5),
     ),
     devices=(
         DeviceCounts("eth0", "ingress", 5_000_000, 7_000_000_000, 3, 4_999_999, 1_800_000_000.5),
@@ -32,7 +61,23 @@ SNAPSHOT = Snapshot(
     ),
     pending=(Count(packets=4, bytes=560), Count(packets=1, bytes=100)),
     unaccounted=(Count(), Count()),
-    dropped_events=6,
+    evicted=(Count(packets=21, bytes=2_200), Count(packets=23, bytes=2_400)),
+    domains_evicted=5,
+    unexpected_bytes=(1_300, 1_400),
+    attributed=tuple(
+        AttributedBytes(direction, source, 1_000 * n + at)
+        for n, direction in enumerate(("ingress", "egress"), 1)
+        for at, source in enumerate(SOURCES)
+    ),
+    names_learned=(("dns", 41), ("tls", 42), ("quic", 43), ("http", 44)),
+    inspected=(
+        Inspected("dns", 51, 61),
+        Inspected("tls", 52, 62),
+        Inspected("quic", 53, 63),
+        Inspected("http", 54, 64),
+    ),
+    dns=DNS,
+    dropped_events=(("flow", 6), ("payload", 7)),
     flow_table_entries=4_711,
     flow_table_limit=50_000,
     kernel_memory_bytes=9_699_328,

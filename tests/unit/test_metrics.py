@@ -80,11 +80,13 @@ def test_openmetrics_is_well_formed_with_the_metrics_of_the_process() -> None:
 
 def test_start_times_are_those_of_each_series_and_in_openmetrics_alone() -> None:
     created = {
-        (sample.labels["direction"], sample.labels["domain"]): sample.value
+        tuple(sample.labels.values()): sample.value
         for sample in families(as_openmetrics())["ayaflow_bytes"].samples
         if sample.name == "ayaflow_bytes_created"
     }
-    assert created == {(d.direction, d.domain): d.created_s for d in SNAPSHOT.domains}
+    assert created == {
+        (d.direction, d.domain, *d.labels): d.created_s for d in SNAPSHOT.domains
+    }
     assert "_created" not in as_text()
 
 
@@ -96,8 +98,8 @@ def test_every_counter_of_openmetrics_has_a_start_time(name: str) -> None:
 
 def test_counts_up_to_2_to_the_53_are_exact() -> None:
     largest = 2**53 - 1
-    domain = DomainCounts("ingress", "example.org", largest, largest, 0, 0.0)
-    snapshot = dataclasses.replace(SNAPSHOT, domains=(domain,))
+    domain = DomainCounts("ingress", "example.org", (), largest, largest, 0, 0.0)
+    snapshot = dataclasses.replace(SNAPSHOT, label_names=(), domains=(domain,))
     found = registry(snapshot, start_times=False).get_sample_value(
         "ayaflow_bytes_total", {"direction": "ingress", "domain": "example.org"}
     )
@@ -110,11 +112,12 @@ def test_counts_up_to_2_to_the_53_are_exact() -> None:
 def test_losses_are_shown_before_there_is_any() -> None:
     nothing = dataclasses.replace(
         SNAPSHOT,
-        dropped_events=0,
+        dropped_events=(("flow", 0), ("payload", 0)),
         devices=tuple(dataclasses.replace(d, overflow_packets=0) for d in SNAPSHOT.devices),
     )
     rendered = generate_latest(registry(nothing, start_times=False)).decode()
-    assert 'ayaflow_ring_dropped_events_total{ring="flow"} 0.0\n' in rendered
+    for ring in ("flow", "payload"):
+        assert f'ayaflow_ring_dropped_events_total{{ring="{ring}"}} 0.0\n' in rendered
     assert rendered.count("\nayaflow_flow_table_overflow_packets_total{") == 4
 
 

@@ -136,7 +136,8 @@ def test_a_scrape_has_the_format_that_it_names(
     assert ("Content-Type", choose_content_type(accept)) in scrape.headers
     assert scrape.body.splitlines()[1].startswith(first)
     assert scrape.body.endswith(last)
-    assert b'ayaflow_bytes_total{direction="ingress",domain="example.org"} 3400.0' in scrape.body
+    labels = 'direction="ingress",domain="example.org",role="client",scope="internet"'
+    assert f"ayaflow_bytes_total{{{labels}}} 3400.0".encode() in scrape.body
 
 
 @pytest.mark.parametrize(
