@@ -17,6 +17,8 @@ FULL_TABLE = 131_072
 """What the exporter takes for 50,000 flows."""
 TINY_TABLE = 64
 TINY_RING = mmap.PAGESIZE
+PAYLOAD_RING = 1 << 20
+TINY_PAYLOAD_RING = 2 * mmap.PAGESIZE
 
 
 Figures = dict[str, object]
@@ -35,11 +37,13 @@ def figures() -> Figures:
     return _FIGURES
 
 
-def _load(flow_slots: int, ring_bytes: int = 1 << 18) -> Kernel:
+def _load(
+    flow_slots: int, ring_bytes: int = 1 << 18, payload_ring_bytes: int = PAYLOAD_RING
+) -> Kernel:
     if os.geteuid() != 0:
         pytest.fail("tests/kernel load the kernel program: run them as root (make test does)")
     try:
-        return Kernel(flow_slots, ring_bytes)
+        return Kernel(flow_slots, ring_bytes, payload_ring_bytes)
     except ExporterError as error:
         pytest.fail(str(error))
 
@@ -64,7 +68,13 @@ def full_kernel() -> Iterator[Kernel]:
 
 @pytest.fixture(scope="session")
 def tiny_kernel() -> Iterator[Kernel]:
-    with closing(_load(TINY_TABLE, TINY_RING)) as loaded:
+    with closing(_load(TINY_TABLE, TINY_RING, TINY_PAYLOAD_RING)) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="session")
+def uninspecting_kernel() -> Iterator[Kernel]:
+    with closing(_load(SMALL_TABLE, payload_ring_bytes=0)) as loaded:
         yield loaded
 
 
@@ -82,5 +92,11 @@ def full_table(full_kernel: Kernel) -> Iterator[Kernel]:
 
 @pytest.fixture
 def tiny_table(tiny_kernel: Kernel) -> Iterator[Kernel]:
-    """The same with one bucket of 64 slots, and a ring of one page."""
+    """The same with one bucket of 64 slots, and rings of one page and of two."""
     yield from _checked(tiny_kernel)
+
+
+@pytest.fixture
+def uninspecting(uninspecting_kernel: Kernel) -> Iterator[Kernel]:
+    """As `kernel`, compiled without the inspection of payloads."""
+    yield from _checked(uninspecting_kernel)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,9 +28,10 @@ from exporter.capture.records import (
     LINK_ETHERNET,
     DeviceTotals,
     Flow,
+    Payload,
     decode_flow,
 )
-from exporter.capture.ring import FlowEventRing
+from exporter.capture.ring import FlowEventRing, PayloadRing
 from exporter.capture.totals import DeviceTable, Totals
 from tests.kernel.namespace import LiveWire
 
@@ -83,6 +84,8 @@ class CountedFlow:
     flow: Flow
     state: int
     counts: WireCounts
+    inspection: int = field(compare=False)
+    """What of the payload is still looked at; no part of what is counted."""
 
     @property
     def key(self) -> FlowKey:
@@ -113,18 +116,20 @@ def possible_cpus() -> int:
 
 
 def _counted_flow(slot: int, fields: tuple[int, bytes, bytes, bytes, int, int, int]) -> CountedFlow:
-    head, source, destination, ports, reserved, packets, size = fields
-    assert reserved == 0, "the reserved field of a flow key is part of no comparison and must be 0"
+    head, source, destination, ports, inspection, packets, size = fields
     flow = decode_flow(slot, head, source, destination, ports)
-    return CountedFlow(flow, head & _STATE_MASK, WireCounts(packets, size))
+    return CountedFlow(flow, head & _STATE_MASK, WireCounts(packets, size), inspection)
 
 
 class Kernel:
     """The loaded programs with their maps in reach. Device 1 has slot 1 of the totals."""
 
-    def __init__(self, flow_slots: int, ring_bytes: int = 1 << 18) -> None:
+    def __init__(self, flow_slots: int, ring_bytes: int, payload_ring_bytes: int) -> None:
+        """*payload_ring_bytes*: 0 for the program that inspects no payloads."""
         self.cpus = possible_cpus()
-        self.settings = LoaderSettings(flow_slots, DEVICE_SLOTS, self.cpus, ring_bytes)
+        self.settings = LoaderSettings(
+            flow_slots, DEVICE_SLOTS, self.cpus, ring_bytes, payload_ring_bytes
+        )
         self.programs: Programs = load_programs(self.settings)
         self.totals_map = mmap.mmap(
             self.programs.totals_fd,
@@ -135,6 +140,9 @@ class Kernel:
         self._totals = Totals(self.programs.totals_fd, DEVICE_SLOTS, self.cpus)
         self.devices = DeviceTable(self.programs.devices_fd)
         self.ring = FlowEventRing(self.programs.flow_events_fd, ring_bytes)
+        self.payload_ring = None
+        if self.programs.payloads_fd is not None:
+            self.payload_ring = PayloadRing(self.programs.payloads_fd, payload_ring_bytes)
         self._wire: LiveWire | None = None
         self.reset()
 
@@ -143,6 +151,7 @@ class Kernel:
         for target in (self._flows, self.totals_map, self._devices):
             target[:] = bytes(len(target))
         self.ring.drain()
+        self.payloads()
         self.set_link_type(LINK_ETHERNET)
         self.sent = [WireCounts(0, 0), WireCounts(0, 0)]
 
@@ -151,7 +160,7 @@ class Kernel:
         if self._wire:
             self._wire.close()
         for name, descriptor in asdict(self.programs).items():
-            if name.endswith("_fd"):
+            if name.endswith("_fd") and descriptor is not None:
                 os.close(descriptor)
 
     def set_link_type(self, link_type: int) -> None:
@@ -170,7 +179,7 @@ class Kernel:
     ) -> None:
         """Runs one frame; *wire* says what it counts as, where not as one of its length."""
         self.sent[direction] = self.sent[direction].plus(*(wire or (1, len(frame))))
-        if len(frame) < _TEST_RUN_MIN.get(frame[12:14], 0):
+        if not _TEST_RUN_MIN.get(frame[12:14], 0) <= len(frame) <= FRAME_MAX:
             self._send(frame, direction)
             return
         program = self.programs.egress_fd if direction == FLOW_EGRESS else self.programs.ingress_fd
@@ -239,6 +248,13 @@ class Kernel:
             Event(boot_ns, kind, _counted_flow(slot, tuple(fields)))
             for boot_ns, kind, slot, *fields in self.ring.drain()
         ]
+
+    def payloads(self) -> list[Payload]:
+        """The payloads sent since the last look, oldest first."""
+        found: list[Payload] = []
+        while self.payload_ring is not None and (more := self.payload_ring.drain()):
+            found += more
+        return found
 
     def check(self) -> None:
         """Raises AssertionError unless sent = totals = flows + overflow + non-IP, to the byte."""

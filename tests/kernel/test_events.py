@@ -52,7 +52,6 @@ def test_a_flow_is_told_once_however_many_packets_it_has(kernel: Kernel) -> None
     for _ in range(100):
         kernel.run(_frame(1))
     assert len(kernel.events()) == 1
-    assert kernel.totals().events == 1
 
 
 def test_the_end_carries_the_counts_up_to_and_with_the_last_packet(kernel: Kernel) -> None:
@@ -96,7 +95,7 @@ def test_events_that_find_the_ring_full_are_counted_and_the_packets_too(
     totals = tiny_table.totals()
     flows = len(tiny_table.flows())
     assert flows > fit
-    assert (totals.events, totals.dropped_events) == (fit, flows - fit)
+    assert totals.dropped_events == flows - fit
     assert totals.packets == 1000
     assert len(tiny_table.events()) == fit
 
@@ -113,12 +112,13 @@ def test_a_lost_event_is_not_made_up_for_by_later_packets(tiny_table: Kernel) ->
 
 @pytest.mark.usefixtures("_one_cpu")
 def test_the_reader_is_woken_only_in_a_rush(kernel: Kernel) -> None:
-    poll = select.epoll()
-    with poll:
+    """By one event of EVENTS_PER_WAKEUP on average; the bounds are missed once in a million."""
+    events, woken = 32 * EVENTS_PER_WAKEUP, 0
+    with select.epoll() as poll:
         poll.register(kernel.ring.fd, select.EPOLLIN | select.EPOLLET)
-        for number in range(EVENTS_PER_WAKEUP - 1):
+        for number in range(events):
+            if number % 512 == 0:
+                kernel.reset()
             kernel.run(_frame(number))
-        assert poll.poll(0) == []
-        kernel.run(_frame(EVENTS_PER_WAKEUP))
-        assert poll.poll(5) == [(kernel.ring.fd, select.EPOLLIN)]
-    assert len(kernel.events()) == EVENTS_PER_WAKEUP
+            woken += len(poll.poll(0))
+    assert 8 <= woken <= 80

@@ -15,7 +15,15 @@ from exporter.capture.loader import source_dir
 STRUCTS: dict[str, tuple[struct.Struct, tuple[str, ...]]] = {
     "flow_entry": (
         records.FLOW_ENTRY,
-        ("head", "key.source", "key.destination", "key.ports", "key.reserved", "packets", "bytes"),
+        (
+            "head",
+            "key.source",
+            "key.destination",
+            "key.ports",
+            "key.inspection",
+            "packets",
+            "bytes",
+        ),
     ),
     "device": (records.DEVICE, records.DEVICE_FIELDS),
     "device_totals": (records.DEVICE_TOTALS, records.DeviceTotals._fields),
@@ -27,9 +35,21 @@ STRUCTS: dict[str, tuple[struct.Struct, tuple[str, ...]]] = {
             "flow.key.source",
             "flow.key.destination",
             "flow.key.ports",
-            "flow.key.reserved",
+            "flow.key.inspection",
             "flow.packets",
             "flow.bytes",
+        ),
+    ),
+    "payload_event": (
+        records.PAYLOAD_EVENT,
+        (
+            "boot_ns",
+            "head",
+            "key.source",
+            "key.destination",
+            "key.ports",
+            "key.inspection",
+            *records.PAYLOAD_EVENT_FIELDS[6:],
         ),
     ),
 }
@@ -66,7 +86,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     folder = tmp_path_factory.mktemp("records")
     source = folder / "print.c"
     source.write_text(
-        "#include <stddef.h>\n#include <stdio.h>\n"
+        "#include <netinet/in.h>\n#include <stddef.h>\n#include <stdio.h>\n"
+        "#define PROTOCOL_TCP IPPROTO_TCP\n#define PROTOCOL_UDP IPPROTO_UDP\n"
         f'#include "{source_dir() / "flow_events.h"}"\n'
         '#define P(name, value) printf("%s\\t%lld\\n", name, (long long)(value));\n'
         "int main(void) {\n" + "\n".join(wanted) + "\nreturn 0; }\n"
@@ -100,9 +121,16 @@ def test_a_record_has_its_fields_where_the_header_has_them(
     assert compiled[name] == layout.size == offset
 
 
-def test_fields_have_the_same_names() -> None:
-    short = [field.rpartition(".")[2] for field in STRUCTS["flow_entry"][1]]
-    assert tuple(short) == records.FLOW_ENTRY_FIELDS
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("flow_entry", records.FLOW_ENTRY_FIELDS),
+        ("payload_event", records.PAYLOAD_EVENT_FIELDS),
+    ],
+)
+def test_fields_have_the_same_names(name: str, fields: tuple[str, ...]) -> None:
+    short = [field.rpartition(".")[2] for field in STRUCTS[name][1]]
+    assert tuple(short) == fields
 
 
 def test_tables_have_as_many_places_as_the_constants_say(compiled: dict[str, int]) -> None:
