@@ -73,7 +73,9 @@ class Counting:
                 table.ended(slot)
                 fold.ended(slot, now)
             elif table.announced(slot, head):
-                self._opened(decode_flow(slot, head, source, destination, ports), now)
+                flow = decode_flow(slot, head, source, destination, ports)
+                fold.opened(flow)
+                self._attribute(flow, now)
         if self._kernel.payloads is not None:
             for payload in self._kernel.payloads.drain():
                 self._decide(self._attribution.read(payload), now)
@@ -82,8 +84,8 @@ class Counting:
         """Decides on flows that have been pending for long enough."""
         self._decide(self._attribution.due(now.boot_s), now)
 
-    def _opened(self, flow: Flow, now: Now) -> None:
-        self._fold.opened(flow)
+    def _attribute(self, flow: Flow, now: Now) -> None:
+        """Asks whose a flow is that was opened, once all that is folded of it was added."""
         verdict = self._attribution.opened(flow, now.boot_s)
         if verdict is not None:
             self._decide((verdict,), now)
@@ -106,8 +108,10 @@ class Counting:
             self.drain(now)
             for window in self._kernel.table.sweep():
                 for flow in window.opened:
-                    self._opened(flow, now)
+                    self._fold.opened(flow)
                 self._fold.add(window.changes, now)
+                for flow in window.opened:
+                    self._attribute(flow, now)
             for (slot, direction), totals in before.items():
                 self._fold.add_without_flow(slot, direction, totals)
             self._fold.swept(now)

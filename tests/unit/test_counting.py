@@ -20,18 +20,26 @@ from exporter.capture.records import (
     FLOW_OPENER,
     ZERO_TOTALS,
     DeviceTotals,
+    Flow,
+    Payload,
     plus,
 )
+from exporter.clock import Now
 from exporter.counting import Counting, Kernel, _gap
+from exporter.counts.budget import Budget
 from exporter.counts.fold import Fold
 from exporter.counts.snapshot import Attachment, Count, DeviceCounts
-from exporter.names.attribution import Attribution
+from exporter.names.attribution import NONE, TLS, Inspected, Unattributed, Verdict
+from exporter.names.dns_health import DnsHealth, DnsHealthCounts
+from exporter.names.domains import UNKNOWN
+from exporter.names.scope import AddedLabels, Scopes
 from tests.unit.kernel_side import TCP, FlowSlots, head_of
 
 SLOTS = 64
 IDLE_S = 60.0
 CREATED_S = 1_800_000_000.0
-LATER_S = CREATED_S + 100
+LATER = Now(CREATED_S + 100, 1000.0)
+MUCH_LATER = Now(CREATED_S + 1000, 10 * IDLE_S)
 OPENER = head_of(flags=FLOW_OPENER, protocol=TCP)
 ENDED_OPENER = head_of(flags=FLOW_OPENER | FLOW_ENDED, protocol=TCP)
 
@@ -60,6 +68,59 @@ class Ring:
         return events
 
 
+class PayloadRing:
+    """As PayloadRing."""
+
+    def __init__(self) -> None:
+        self.payloads: list[Payload] = []
+
+    def drain(self) -> list[Payload]:
+        payloads, self.payloads = self.payloads, []
+        return payloads
+
+
+class Names(Unattributed):
+    """Decides what a test says: a payload names its flow by what it holds."""
+
+    def __init__(self) -> None:
+        self.pending: dict[int, Flow] = {}
+        self.is_patient = False
+        """Whether flows that open are pending."""
+
+    def opened(self, flow: Flow, now_s: float) -> Verdict | None:
+        assert now_s < CREATED_S, "the clock is monotonic"
+        if not self.is_patient:
+            return super().opened(flow, now_s)
+        self.pending[flow.slot] = flow
+        return None
+
+    def read(self, payload: Payload) -> list[Verdict]:
+        self.pending.pop(payload.slot, None)
+        return [Verdict(payload.slot, payload.data.decode(), TLS, False)]
+
+    def due(self, now_s: float) -> list[Verdict]:
+        assert now_s < CREATED_S
+        return [verdict for slot in list(self.pending) for verdict in self.closed(slot)]
+
+    def closed(self, slot: int) -> list[Verdict]:
+        return [Verdict(slot, UNKNOWN, NONE)] if self.pending.pop(slot, None) else []
+
+    def learned(self) -> tuple[tuple[str, int], ...]:
+        return (("tls", 3),)
+
+    def inspected(self) -> tuple[Inspected, ...]:
+        return (Inspected("tls", 4, 5),)
+
+    def dns_health(self, now_s: float) -> DnsHealthCounts | None:
+        return DnsHealth().snapshot(now_s)
+
+
+class Stacking:
+    """As Stacking."""
+
+    count = 0
+
+
 class Totals:
     """As Totals, of slot 1 alone."""
 
@@ -84,7 +145,7 @@ class Interfaces:
     def __init__(self, totals: Totals) -> None:
         self.devices: dict[str, Device] = {}
         self.removed = [ZERO_TOTALS, ZERO_TOTALS]
-        self.stacked = 0
+        self.stacking = Stacking()
         self._totals = totals
 
     def slots(self) -> list[int]:
@@ -110,17 +171,23 @@ class Bench:
         self.totals = Totals()
         self.interfaces = Interfaces(self.totals)
         table = FlowTable(self.flows.fd, SLOTS, IDLE_S, 0.0)
+        self.payloads = PayloadRing()
+        self.listening = Interfaces(self.totals)
+        self.names = Names()
         kernel = Kernel(
             ring=cast(Any, self.ring),
+            payloads=cast(Any, self.payloads),
             table=table,
             totals=cast(Any, self.totals),
             interfaces=cast(Any, self.interfaces),
+            listening=cast(Any, self.listening),
             flows_max=50,
             memory_bytes=4711,
         )
         closing = Closing(table, cast(GracePeriods, Grace()))
-        fold = Fold(SLOTS, CREATED_S)
-        self.counting = Counting(kernel, closing, Attribution(), fold, CREATED_S)
+        budget = Budget(200, 86_400.0, 0.0)
+        self.fold = Fold(SLOTS, budget, AddedLabels((), Scopes()), CREATED_S)
+        self.counting = Counting(kernel, closing, self.names, self.fold, CREATED_S)
 
     def insert(self, slot: int, head: int, packets: int = 1) -> None:
         """A flow, and its packets of 100 bytes among the totals."""
@@ -131,19 +198,28 @@ class Bench:
         entry = FLOW_ENTRY.unpack(self.flows.bytes_of(slot))
         self.ring.events.append((0, kind, slot, *entry))
 
+    def send_payload(self, slot: int, name: str) -> None:
+        payload = Payload(0, slot, 1, TCP, b"c" * 4, b"s" * 4, 1000, 443, 0, 0, name.encode())
+        self.payloads.payloads.append(payload)
+
+    def bytes(self) -> dict[str, int]:
+        """Of ingress, by domain, as the next snapshot shows them."""
+        shown = self.counting.snapshot(LATER).domains
+        return {each.domain: each.bytes for each in shown if each.direction == "ingress"}
+
     def counted(self) -> Count:
         """The series of ingress, as the next snapshot shows them."""
-        first, *_ = self.counting.snapshot(LATER_S).domains
+        first, *_ = self.counting.snapshot(LATER).domains
         return Count(first.packets, first.bytes)
 
     def active(self) -> int:
-        return self.counting.snapshot(LATER_S).domains[0].active_connections
+        return self.counting.snapshot(LATER).domains[0].active_connections
 
     def unaccounted(self) -> tuple[Count, Count]:
-        return self.counting.snapshot(LATER_S).unaccounted
+        return self.counting.snapshot(LATER).unaccounted
 
 
-NONE = (Count(), Count())
+NOTHING = (Count(), Count())
 
 
 @pytest.fixture
@@ -154,12 +230,16 @@ def bench() -> Iterator[Bench]:
 
 
 def test_before_anything_all_is_zero(bench: Bench) -> None:
-    snapshot = bench.counting.snapshot(LATER_S)
+    snapshot = bench.counting.snapshot(LATER)
     assert [(each.packets, each.bytes) for each in snapshot.domains] == [(0, 0), (0, 0)]
-    assert (snapshot.unaccounted, snapshot.pending) == (NONE, NONE)
-    assert (snapshot.folded_at_s, snapshot.created_s) == (LATER_S, CREATED_S)
+    assert (snapshot.unaccounted, snapshot.pending) == (NOTHING, NOTHING)
+    assert (snapshot.folded_at_s, snapshot.created_s) == (LATER.wall_s, CREATED_S)
     assert (snapshot.flow_table_entries, snapshot.flow_table_limit) == (0, 50)
-    assert (snapshot.kernel_memory_bytes, snapshot.dropped_events) == (4711, 0)
+    assert snapshot.kernel_memory_bytes == 4711
+    assert snapshot.dropped_events == (("flow", 0), ("payload", 0))
+    assert (snapshot.evicted, snapshot.domains_evicted) == (NOTHING, 0)
+    assert snapshot.unexpected_bytes == (0, 0)
+    assert not any(each.bytes for each in snapshot.attributed)
 
 
 def test_a_snapshot_shows_what_was_counted_until_then(bench: Bench) -> None:
@@ -168,7 +248,7 @@ def test_a_snapshot_shows_what_was_counted_until_then(bench: Bench) -> None:
     bench.flows.add(3, 1, 100)
     bench.totals.count(packets=1, bytes=100)
     assert bench.counted() == Count(3, 300)
-    assert bench.unaccounted() == NONE
+    assert bench.unaccounted() == NOTHING
 
 
 def test_overflow_and_non_ip_are_counted_with_the_flows(bench: Bench) -> None:
@@ -176,27 +256,27 @@ def test_overflow_and_non_ip_are_counted_with_the_flows(bench: Bench) -> None:
     bench.totals.count(packets=2, bytes=200, overflow_packets=2, overflow_bytes=200)
     bench.totals.count(packets=4, bytes=240, non_ip_packets=4, non_ip_bytes=240)
     assert bench.counted() == Count(7, 540)
-    assert bench.unaccounted() == NONE
+    assert bench.unaccounted() == NOTHING
 
 
 def test_without_news_in_the_totals_the_table_is_not_swept(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.insert(3, OPENER)
-    bench.counting.sweep(LATER_S)
+    bench.counting.sweep(LATER)
     monkeypatch.setattr(FlowTable, "sweep", lambda _: pytest.fail("it was swept"))
-    bench.counting.sweep(LATER_S + 5)
-    assert bench.counting.snapshot(LATER_S + 9).folded_at_s == LATER_S + 9
+    bench.counting.sweep(LATER)
+    assert bench.counting.snapshot(Now(CREATED_S + 109, 1009.0)).folded_at_s == CREATED_S + 109
 
 
 def test_an_event_opens_and_ends_a_connection_before_any_sweep(bench: Bench) -> None:
     bench.insert(3, OPENER)
     bench.send_event(FLOW_EVENT_NEW, 3)
-    bench.counting.drain(LATER_S)
+    bench.counting.drain(LATER)
     assert bench.active() == 1
     bench.flows.set_head(3, ENDED_OPENER)
     bench.send_event(FLOW_EVENT_END, 3)
-    bench.counting.drain(LATER_S)
+    bench.counting.drain(LATER)
     assert bench.active() == 0
 
 
@@ -204,14 +284,14 @@ def test_a_flow_whose_event_was_lost_is_found_by_the_sweep(bench: Bench) -> None
     bench.insert(3, OPENER)
     assert bench.active() == 1
     bench.send_event(FLOW_EVENT_NEW, 3)
-    bench.counting.drain(LATER_S)
+    bench.counting.drain(LATER)
     assert bench.active() == 1, "the event that came late tells nothing new"
 
 
 def test_the_end_of_a_flow_whose_beginning_was_lost_ends_nothing_else(bench: Bench) -> None:
     bench.insert(3, ENDED_OPENER)
     bench.send_event(FLOW_EVENT_END, 3)
-    bench.counting.drain(LATER_S)
+    bench.counting.drain(LATER)
     assert bench.active() == 0
     assert bench.counted() == Count(1, 100)
 
@@ -219,37 +299,37 @@ def test_the_end_of_a_flow_whose_beginning_was_lost_ends_nothing_else(bench: Ben
 def test_a_flow_that_falls_idle_is_folded_to_its_last_byte(bench: Bench) -> None:
     bench.insert(3, OPENER)
     assert bench.active() == 1
-    bench.counting.close_idle(10 * IDLE_S)
+    bench.counting.close_idle(MUCH_LATER)
     bench.flows.add(3, 1, 100)  # by a run that had begun before
     bench.totals.count(packets=1, bytes=100)
-    bench.counting.settle(LATER_S)
+    bench.counting.settle(LATER)
     assert bench.active() == 0
     assert bench.counted() == Count(2, 200)
-    bench.counting.settle(LATER_S)
+    bench.counting.settle(LATER)
     assert bench.flows.is_clear()
     assert bench.counting.released_flows == 1
-    assert bench.unaccounted() == NONE
+    assert bench.unaccounted() == NOTHING
 
 
 def test_events_are_taken_in_before_a_slot_is_free_again(bench: Bench) -> None:
     """Else the end of the old flow would be told of the new one in its slot."""
     bench.insert(3, OPENER)
-    bench.counting.sweep(LATER_S)
-    bench.counting.close_idle(10 * IDLE_S)
-    bench.counting.settle(LATER_S)
+    bench.counting.sweep(LATER)
+    bench.counting.close_idle(MUCH_LATER)
+    bench.counting.settle(LATER)
     bench.send_event(FLOW_EVENT_NEW, 3)
     bench.send_event(FLOW_EVENT_END, 3)
-    bench.counting.settle(LATER_S)
+    bench.counting.settle(LATER)
     assert bench.flows.is_clear()
     bench.insert(3, OPENER)
-    bench.counting.drain(LATER_S)
+    bench.counting.drain(LATER)
     assert bench.active() == 1
 
 
 def test_what_comes_in_during_a_sweep_is_not_unaccounted_for(bench: Bench) -> None:
     bench.insert(3, OPENER)
     bench.totals.while_reading = [0, 5]
-    assert bench.unaccounted() == NONE
+    assert bench.unaccounted() == NOTHING
 
 
 def test_what_was_counted_before_and_is_in_no_flow_is_unaccounted_for(bench: Bench) -> None:
@@ -259,7 +339,7 @@ def test_what_was_counted_before_and_is_in_no_flow_is_unaccounted_for(bench: Ben
     bench.flows.insert(3, OPENER, packets=3, wire_bytes=300)
     assert bench.unaccounted() == (Count(), Count(1, 64))
     bench.flows.insert(4, head_of(direction=1), packets=1, wire_bytes=64)
-    assert bench.unaccounted() == NONE
+    assert bench.unaccounted() == NOTHING
 
 
 def test_what_is_in_flows_and_not_in_the_totals_is_less_than_nothing(bench: Bench) -> None:
@@ -282,30 +362,110 @@ def device(name: str, attached: Attached | None) -> Device:
 
 def test_devices_are_shown_with_their_totals_and_their_drivers(bench: Bench) -> None:
     bench.interfaces.devices["eth0"] = device("eth0", Attached("tcx", (1, 2)))
-    bench.interfaces.stacked = 2
+    bench.interfaces.stacking.count = 2
     bench.totals.count(packets=9, bytes=900, overflow_packets=2, dropped_events=3)
-    snapshot = bench.counting.snapshot(LATER_S)
+    bench.totals.count(1, dropped_events=10, dropped_payloads=4)
+    snapshot = bench.counting.snapshot(LATER)
     assert snapshot.devices == (
         DeviceCounts("eth0", "ingress", 9, 900, 2, 7, CREATED_S + 5),
         DeviceCounts("eth0", "egress", 0, 0, 0, 8, CREATED_S + 5),
     )
-    assert (snapshot.dropped_events, snapshot.stacked_interfaces) == (3, 2)
+    assert snapshot.dropped_events == (("flow", 13), ("payload", 4))
+    assert snapshot.stacked_interfaces == 2
 
 
 def test_what_is_attached_is_shown_and_what_is_not(bench: Bench) -> None:
     bench.interfaces.devices["eth0"] = device("eth0", Attached("clsact", ()))
     bench.interfaces.devices["eth1"] = device("eth1", None)
-    assert bench.counting.snapshot(LATER_S).attachments == (
+    bench.listening.devices["lo"] = device("lo", Attached("tcx", (1, 2)))
+    assert bench.counting.snapshot(LATER).attachments == (
         Attachment("eth0", "ingress", "clsact", True, 0),
         Attachment("eth0", "egress", "clsact", True, 2),
         Attachment("eth1", "ingress", "none", False, 0),
         Attachment("eth1", "egress", "none", False, 2),
+        Attachment("lo", "ingress", "tcx", True, 0),
+        Attachment("lo", "egress", "tcx", True, 2),
     )
+
+
+def test_devices_that_are_only_listened_to_have_no_totals(bench: Bench) -> None:
+    bench.listening.devices["lo"] = device("lo", Attached("tcx", (1, 2)))
+    assert bench.counting.snapshot(LATER).devices == ()
 
 
 def test_forgotten_devices_are_shown_together_once_there_are_any(bench: Bench) -> None:
-    assert bench.counting.snapshot(LATER_S).devices == ()
+    assert bench.counting.snapshot(LATER).devices == ()
     bench.interfaces.removed[1] = ZERO_TOTALS._replace(packets=4, bytes=400)
-    assert bench.counting.snapshot(LATER_S).devices == (
+    assert bench.counting.snapshot(LATER).devices == (
         DeviceCounts("removed", "egress", 4, 400, 0, 0, CREATED_S),
     )
+
+
+# Names.
+
+
+def test_a_flow_is_pending_until_a_payload_names_it(bench: Bench) -> None:
+    bench.names.is_patient = True
+    bench.insert(3, OPENER)
+    snapshot = bench.counting.snapshot(LATER)
+    assert (snapshot.pending, snapshot.unaccounted) == ((Count(1, 100), Count()), NOTHING)
+    bench.send_payload(3, "example.org")
+    bench.flows.add(3, 2, 200)
+    bench.totals.count(packets=2, bytes=200)
+    bench.counting.drain(LATER)
+    assert bench.bytes() == {UNKNOWN: 0, "example.org": 300}
+    snapshot = bench.counting.snapshot(LATER)
+    assert (snapshot.pending, snapshot.unaccounted) == (NOTHING, NOTHING)
+    assert snapshot.unexpected_bytes == (300, 0)
+    assert [each.bytes for each in snapshot.attributed if each.source == TLS] == [300, 0]
+
+
+def test_an_event_and_its_payload_may_come_at_once_before_any_sweep(bench: Bench) -> None:
+    bench.names.is_patient = True
+    bench.insert(3, OPENER)
+    bench.send_event(FLOW_EVENT_NEW, 3)
+    bench.send_payload(3, "example.org")
+    bench.counting.drain(LATER)
+    assert bench.bytes() == {UNKNOWN: 0, "example.org": 100}
+
+
+@pytest.mark.parametrize("slot", [5, SLOTS, 0xFFFFFFFF])
+def test_a_payload_of_a_slot_that_has_no_flow_decides_nothing(bench: Bench, slot: int) -> None:
+    bench.insert(3, OPENER)
+    bench.send_payload(slot, "example.org")
+    bench.counting.drain(LATER)
+    assert bench.bytes() == {UNKNOWN: 100}
+
+
+def test_a_flow_is_decided_when_it_has_been_pending_for_long_enough(bench: Bench) -> None:
+    bench.names.is_patient = True
+    bench.insert(3, OPENER)
+    bench.counting.sweep(LATER)
+    bench.counting.decide_due(LATER)
+    assert bench.counting.snapshot(LATER).pending == NOTHING
+    assert bench.bytes() == {UNKNOWN: 100}
+
+
+def test_a_flow_that_is_gone_is_not_pending_any_more(bench: Bench) -> None:
+    bench.names.is_patient = True
+    bench.insert(3, OPENER)
+    bench.counting.sweep(LATER)
+    bench.counting.close_idle(MUCH_LATER)
+    bench.flows.add(3, 1, 100)
+    bench.totals.count(packets=1, bytes=100)
+    bench.counting.settle(LATER)
+    snapshot = bench.counting.snapshot(LATER)
+    assert (snapshot.pending, snapshot.unaccounted) == (NOTHING, NOTHING)
+    assert bench.counted() == Count(2, 200)
+    bench.send_payload(3, "example.org")
+    bench.counting.settle(LATER)
+    assert bench.flows.is_clear()
+    assert bench.bytes() == {UNKNOWN: 200}
+
+
+def test_what_names_say_is_in_the_snapshot(bench: Bench) -> None:
+    snapshot = bench.counting.snapshot(LATER)
+    assert snapshot.names_learned == (("tls", 3),)
+    assert snapshot.inspected == (Inspected("tls", 4, 5),)
+    assert snapshot.dns == DnsHealth().snapshot(0.0)
+    assert snapshot.label_names == ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,10 +18,14 @@ from exporter.capture.closing import Closing
 from exporter.capture.flow_table import FlowTable
 from exporter.capture.grace import GracePeriods
 from exporter.capture.records import Flow
+from exporter.clock import Now
 from exporter.counting import Counting, Kernel
+from exporter.counts.budget import Budget
 from exporter.counts.fold import Fold
 from exporter.counts.snapshot import DIRECTIONS, Count
-from exporter.names.attribution import UNKNOWN, Attribution
+from exporter.names.attribution import TLS, Unattributed, Verdict
+from exporter.names.domains import UNKNOWN
+from exporter.names.scope import AddedLabels, Scopes
 from tests.unit.kernel_side import ACK, FIN, RST, SYN, TCP, UDP, FlowSlots, Packet, Program, Ring
 
 SLOTS = 64
@@ -68,10 +73,11 @@ class Interfaces:
     """As many as the simulated kernel has: one, in slot 1."""
 
     devices: dict[str, object]
-    stacked = 0
+    stacking: Any
 
     def __init__(self, program: Program) -> None:
         self.devices = {}
+        self.stacking = SimpleNamespace(count=0)
         self._program = program
 
     def slots(self) -> list[int]:
@@ -84,11 +90,36 @@ class Interfaces:
         return self._program.read(0, direction)
 
 
-class Names(Attribution):
-    """Gives each flow its key as its domain, so that a packet in the wrong flow is noticed."""
+class Names(Unattributed):
+    """Gives each flow its key as its domain, so that a packet in the wrong flow is noticed: some at
+    once, others at any time until they are gone.
+    """
 
-    def domain_of(self, flow: Flow) -> str:
-        return (flow.source[:1] + flow.destination[:1]).hex()
+    def __init__(self, random: random.Random) -> None:
+        self.pending: dict[int, Flow] = {}
+        self._random = random
+
+    def opened(self, flow: Flow, now_s: float) -> Verdict | None:
+        assert flow.slot not in self.pending
+        if self._random.randrange(2):
+            self.pending[flow.slot] = flow
+            return None
+        return self._verdict(flow)
+
+    def due(self, now_s: float) -> list[Verdict]:
+        return [
+            verdict
+            for slot in list(self.pending)
+            if self._random.randrange(2)
+            for verdict in self.closed(slot)
+        ]
+
+    def closed(self, slot: int) -> list[Verdict]:
+        return [self._verdict(self.pending.pop(slot))] if slot in self.pending else []
+
+    @staticmethod
+    def _verdict(flow: Flow) -> Verdict:
+        return Verdict(flow.slot, (flow.source[:1] + flow.destination[:1]).hex(), TLS)
 
 
 class Machine:
@@ -106,16 +137,24 @@ class Machine:
         self.table = InterruptedTable(self.slots.fd, SLOTS, IDLE_S, self.now_s)
         self.table.interrupt = self.step
         self.closing = Closing(self.table, cast(GracePeriods, self.grace))
-        self.fold = Fold(SLOTS, 0.0)
+        budget = Budget(1000, 1e9, 0.0)
+        self.fold = Fold(SLOTS, budget, AddedLabels((), Scopes()), 0.0)
+        self.names = Names(self.random)
         kernel: Any = Kernel(
             ring=cast(Any, self.ring),
+            payloads=None,
             table=self.table,
             totals=cast(Any, self.program),
             interfaces=cast(Any, Interfaces(self.program)),
+            listening=None,
             flows_max=SLOTS,
             memory_bytes=0,
         )
-        self.counting = Counting(kernel, self.closing, Names(), self.fold, 0.0)
+        self.counting = Counting(kernel, self.closing, self.names, self.fold, 0.0)
+
+    @property
+    def now(self) -> Now:
+        return Now(0.0, self.now_s)
 
     def close(self) -> None:
         self.slots.close()
@@ -159,6 +198,7 @@ class Machine:
             self.begin: 3,
             self.step: 18,
             self.drain: 1,
+            self.decide_due: 1,
             self.sweep: 3,
             self.close_idle: 4,
             self.settle: 6,
@@ -166,19 +206,22 @@ class Machine:
         self.random.choices(list(weights), list(weights.values()))[0]()
 
     def drain(self) -> None:
-        self.counting.drain(0.0)
+        self.counting.drain(self.now)
+
+    def decide_due(self) -> None:
+        self.counting.decide_due(self.now)
 
     def sweep(self) -> None:
-        self.counting.sweep(0.0)
+        self.counting.sweep(self.now)
 
     def close_idle(self) -> None:
         self.now_s += self.random.choice([0.0, 0.02, 0.3, 2.0, 6.0])
-        self.counting.close_idle(self.now_s)
+        self.counting.close_idle(self.now)
 
     def settle(self) -> None:
         """The loop calls it when the grace period's descriptor is readable."""
         if self.grace.is_over:
-            self.counting.settle(0.0)
+            self.counting.settle(self.now)
 
     def close_all(self) -> None:
         """Time passes and nothing comes any more."""
@@ -186,7 +229,7 @@ class Machine:
         self.sweep()
         for _ in range(200):
             self.now_s += IDLE_S
-            self.counting.close_idle(self.now_s)
+            self.counting.close_idle(self.now)
             self.settle()
 
     def folded(self) -> dict[tuple[int, str], Count]:
@@ -221,6 +264,8 @@ def test_whatever_the_order_no_packet_is_lost_and_in_the_end_nothing_is_left(see
         assert it.closing.released > 10
         assert it.slots.is_clear()
         assert it.table.entries == 0
+        assert not it.names.pending
+        assert [it.fold.pending(0), it.fold.pending(1)] == [Count(), Count()]
         assert not any(domain.active_connections for domain in it.fold.domains())
 
 
@@ -231,5 +276,5 @@ def test_at_rest_every_byte_is_explained(seed: int) -> None:
             for _ in range(TURNS // 40):
                 it.turn()
             it.finish_runs()
-            assert it.counting.snapshot(0.0).unaccounted == (Count(), Count())
+            assert it.counting.snapshot(it.now).unaccounted == (Count(), Count())
             assert it.table.entries <= SLOTS
