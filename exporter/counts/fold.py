@@ -27,6 +27,7 @@ _ENDED = FLOW_ENDED << FLOW_HEAD_FLAGS
 _BOTH = range(len(DIRECTIONS))
 _SOURCE_MASK = 0x7F
 _UNEXPECTED = 0x80
+_NO_FLOW = 0xFF
 
 
 class Fold:
@@ -39,7 +40,7 @@ class Fold:
         self._table = SeriesTable(budget, (UNKNOWN,) * len(labels.names), created_s)
         self._slots = slots
         self._series_of = memoryview(bytearray(4 * slots)).cast("I")
-        self._evidence_of = bytearray(slots)
+        self._evidence_of = bytearray([_NO_FLOW]) * slots
         """Of each flow: the index of its source in SOURCES, and whether it was unexpected."""
         self._is_active = bytearray(slots)
         self._names: list[str | None] = []
@@ -61,8 +62,11 @@ class Fold:
         """The flow belongs to a domain. *counted*: what was added of it since it was opened.
 
         If it was pending, that moves along; if it had a domain, only what follows is the new one's.
+        A flow that is gone, whose payload came late, has nothing to decide.
         """
         slot, domain, source, is_expected = verdict
+        if self._evidence_of[slot] == _NO_FLOW:
+            return
         before = self._table.by_index[self._series_of[slot]]
         evidence = SOURCES.index(source) | (0 if is_expected else _UNEXPECTED)
         self._evidence_of[slot] = evidence
@@ -121,6 +125,7 @@ class Fold:
         self.ended(slot, now)
         self._table.unbind(self._table.by_index[self._series_of[slot]])
         self._series_of[slot] = 0
+        self._evidence_of[slot] = _NO_FLOW
         self._name(slot, None)
 
     def add(self, changes: Iterable[Change], now: Now) -> None:
