@@ -18,6 +18,9 @@ from exporter.capture.loader import Programs
 from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS
 
 _CLONE_NEWNET = 0x40000000
+MTU_MAX = 65535
+"""Of a veth device: as much as IPv4 can say."""
+
 _DEVICES = {FLOW_INGRESS: "wire-in", FLOW_EGRESS: "wire-out"}
 
 
@@ -39,7 +42,7 @@ def add_veth(ends: tuple[str, str], indexes: tuple[int, int] | None = None) -> N
     command = ["ip", "link", "add", ends[0], *first, "type", "veth", "peer", "name", ends[1]]
     subprocess.run([*command, *second], check=True)
     for device in ends:
-        subprocess.run(["ip", "link", "set", device, "up"], check=True)
+        subprocess.run(["ip", "link", "set", device, "mtu", str(MTU_MAX), "up"], check=True)
 
 
 class LiveWire:

@@ -37,7 +37,7 @@ HELPERS = {
 instructions of its own in the place of the first two."""
 
 KERNEL_NAMES = ("bpf_user_rnd_u32",)
-"""What the kernel's own function is called where it is not as the helper: of bpf_get_prandom_u32."""
+"""How the kernel itself calls a helper, where the names differ: bpf_get_prandom_u32."""
 
 PROBE_READS_AND_PRINTS = (4, 6, 45, 112, 113, 114, 115, 177)
 """bpf_probe_read*, bpf_trace_printk and bpf_trace_vprintk."""

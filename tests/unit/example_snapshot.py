@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from exporter.counts.snapshot import (
-    AttributedBytes,
     Attachment,
+    AttributedBytes,
     Count,
     DeviceCounts,
     DomainCounts,

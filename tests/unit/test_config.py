@@ -67,8 +67,10 @@ def test_a_key_and_its_flag_are_the_same_option(tmp_path: Path, key: str) -> Non
     values = OTHER_VALUES[key]
     by_file = load_text(tmp_path, as_yaml(key, values))
     flag = key.replace("_", "-")
-    switches = {("true",): [f"--{flag}"], ("false",): [f"--no-{flag}"]}
-    words = switches.get(values) or [f"--{flag}={value}" for value in values]
+    if key in SWITCHES:
+        words = [f"--{flag}" if values == ("true",) else f"--no-{flag}"]
+    else:
+        words = [f"--{flag}={value}" for value in values]
     assert load_flags(*words) == by_file
     assert by_file != load_flags()
 

@@ -195,7 +195,7 @@ def test_two_questions_with_one_id_each_get_their_answer() -> None:
     assert health.snapshot(1.0).outstanding == 0
 
 
-def test_of_two_questions_with_one_id_the_second_is_still_known_when_the_first_has_timed_out() -> None:
+def test_of_two_questions_with_one_id_the_second_outlives_the_first() -> None:
     health = DnsHealth()
     see(health, query(1, qtype=AAAA), 0.0)
     see(health, query(1, qtype=A), 4.0)

@@ -84,9 +84,7 @@ def test_start_times_are_those_of_each_series_and_in_openmetrics_alone() -> None
         for sample in families(as_openmetrics())["ayaflow_bytes"].samples
         if sample.name == "ayaflow_bytes_created"
     }
-    assert created == {
-        (d.direction, d.domain, *d.labels): d.created_s for d in SNAPSHOT.domains
-    }
+    assert created == {(d.direction, d.domain, *d.labels): d.created_s for d in SNAPSHOT.domains}
     assert "_created" not in as_text()
 
 
