@@ -51,7 +51,10 @@ struct payload_start {
 	__u8 handshake_len[3];
 };
 
-/* Where the payload is. Ethernet pads short frames, so the length that IP states counts. */
+/*
+ * Where the payload is. Ethernet pads short frames, so the length that IP states counts, unless it is
+ * left 0, as offloads do.
+ */
 static __always_inline struct payload find_payload(struct __sk_buff *skb,
 						   const struct packet *packet)
 {
@@ -61,21 +64,22 @@ static __always_inline struct payload find_payload(struct __sk_buff *skb,
 	__u32 end = skb->len;
 	const struct ipv4_header *ipv4;
 	const struct ipv6_header *ipv6;
-	__u32 stated;
+	__u32 ip_len = 0;
 
 	if (!skb->gso_size && packet->family == 4) {
 		ipv4 = header_at(&frame, packet->l3_offset, sizeof(*ipv4));
 		if (!ipv4)
 			return none;
-		stated = packet->l3_offset + bpf_ntohs(ipv4->total_len);
-		end = stated < end ? stated : end;
+		ip_len = bpf_ntohs(ipv4->total_len);
 	} else if (!skb->gso_size) {
 		ipv6 = header_at(&frame, packet->l3_offset, sizeof(*ipv6));
 		if (!ipv6)
 			return none;
-		stated = packet->l3_offset + sizeof(*ipv6) + bpf_ntohs(ipv6->payload_len);
-		end = stated < end ? stated : end;
+		if (ipv6->payload_len)
+			ip_len = sizeof(*ipv6) + bpf_ntohs(ipv6->payload_len);
 	}
+	if (ip_len && packet->l3_offset + ip_len < end)
+		end = packet->l3_offset + ip_len;
 	if (packet->headers_len <= packet->l4_offset || end <= payload.offset)
 		return none;
 	payload.len = end - payload.offset;
