@@ -393,7 +393,8 @@ static __always_inline int monitor(struct __sk_buff *skb, const __u32 direction)
 		}
 	}
 #ifdef PAYLOAD_PAGES
-	if (is_dns(&packet) || (flow && flow->key.inspection != INSPECTION_DONE))
+	if (is_dns(&packet) ||
+	    (flow && is_tcp_or_udp(&packet) && flow->key.inspection != INSPECTION_DONE))
 		inspect(skb, &packet, flow, slot, head_of(&packet, device.slot, direction), cell);
 #endif
 	return TC_ACT_UNSPEC;

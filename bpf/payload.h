@@ -86,11 +86,15 @@ static __always_inline struct payload find_payload(struct __sk_buff *skb,
 	return payload;
 }
 
+static __always_inline int is_tcp_or_udp(const struct packet *packet)
+{
+	return packet->protocol == PROTOCOL_TCP || packet->protocol == PROTOCOL_UDP;
+}
+
 static __always_inline int is_dns(const struct packet *packet)
 {
-	return (packet->protocol == PROTOCOL_UDP || packet->protocol == PROTOCOL_TCP) &&
-	       (packet->key.ports >> 16 == bpf_htons(PORT_DNS) ||
-		(packet->key.ports & 0xffff) == bpf_htons(PORT_DNS));
+	return is_tcp_or_udp(packet) && (packet->key.ports >> 16 == bpf_htons(PORT_DNS) ||
+					 (packet->key.ports & 0xffff) == bpf_htons(PORT_DNS));
 }
 
 /* How much of a TLS ClientHello that begins here is still to come, the headers of its records too. */
