@@ -313,7 +313,8 @@ static __always_inline void send_payload(struct __sk_buff *skb, const struct pac
 	record->event.head = head;
 	record->event.key = packet->key;
 	record->event.slot = slot;
-	record->event.sequence = bpf_ntohl(sequence);
+	/* The SYN has a number of its own, before the data that it may carry (RFC 7413). */
+	record->event.sequence = bpf_ntohl(sequence) + !!(packet->tcp_flags & TCP_SYN);
 	record->event.segment_len = packet->protocol == PROTOCOL_UDP ? skb->gso_size : 0;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < PAYLOAD_CHUNKS_MAX; i++) {
