@@ -245,6 +245,8 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 		if (old & FLOW_ENDED << FLOW_HEAD_FLAGS) { /* the ports are used again */
 			replace_head(flow, old, (old & ~FLOW_HEAD_STATE_MASK) | FLOW_SUPERSEDED);
 			found = 0;
+		} else { /* whose end was not seen; what follows has a name of its own */
+			flow->key.inspection = 0;
 		}
 	}
 	if (!found && !claim_slot(bucket, start, &place))
