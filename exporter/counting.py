@@ -148,7 +148,7 @@ class Counting:
         changes = self._closing.settle()
         self._fold.add(changes, now)
         for change in changes:
-            self._decide(self._attribution.closed(change.slot), now)
+            self._decide(self._attribution.closed(change.slot, now.boot_s), now)
             self._fold.gone(change.slot, now)
         self._closing.settled()
 

@@ -80,10 +80,10 @@ def run(config: Config) -> None:
         from exporter.outputs.web import Web
 
         source_revision = revision()
-        attribution = _make_attribution(config)
         programs = loader.result()
         began = now()
         kernel = _open_kernel(config, settings, programs, helper)
+        attribution = _make_attribution(config, kernel)
         for interfaces in kernel.all_interfaces():
             interfaces.start(*began)
             interfaces.see_programs_before()
@@ -114,7 +114,7 @@ def run(config: Config) -> None:
         _log.info("stopped; %d flows have come and gone", counting.released_flows)
 
 
-def _make_attribution(config: Config) -> Attribution:
+def _make_attribution(config: Config, kernel: Kernel) -> Attribution:
     """What names are learnt with; imported only where they are, while the file system is open."""
     if not config.names.deep_inspect:
         return Unattributed()
@@ -127,7 +127,9 @@ def _make_attribution(config: Config) -> Attribution:
 
     domains = config.domains
     policy = Policy(domains.mode, domains.hide, domains.expected)
-    return Learning(Inspection(Aes()), DnsNames(), DnsHealth(), policy, config.names.grace_s)
+    return Learning(
+        kernel.table, Inspection(Aes()), DnsNames(), DnsHealth(), policy, config.names.grace_s
+    )
 
 
 def _make_fold(config: Config, settings: LoaderSettings, began: Now) -> Fold:

@@ -25,6 +25,7 @@ from exporter.capture.records import (
     FLOW_ENDED,
     FLOW_ENTRY,
     FLOW_FREE,
+    FLOW_HEAD_DIRECTION,
     FLOW_HEAD_FLAGS,
     FLOW_HEAD_PROTOCOL,
     FLOW_LIVE,
@@ -46,6 +47,7 @@ _WORDS = FLOW_ENTRY.size // 8
 _PACKETS_WORD = 6
 _BYTES_WORD = 7
 _STATE_MASK = 0xFF
+_FLAGS_AND_STATE = 0xFFFF
 _STATE_BYTE = 0 if sys.byteorder == "little" else 7
 _ENDED = FLOW_ENDED << FLOW_HEAD_FLAGS
 _PROTOCOL_TCP = 6
@@ -175,6 +177,31 @@ class FlowTable:
     def _decode(slot: int, raw: memoryview, place: int) -> Flow:
         head, source, destination, ports, *_ = FLOW_ENTRY.unpack_from(raw, place * FLOW_ENTRY.size)
         return decode_flow(slot, head, source, destination, ports)
+
+    def flows(self, slots: Iterable[int]) -> list[Flow]:
+        """What the table says of known flows."""
+        found: list[Flow] = []
+        for first, members in self._by_window(slots):
+            with self._window(first) as (raw, _):
+                found += [self._decode(slot, raw, slot - first) for slot in members]
+        return found
+
+    def peer(self, slot: int) -> int | None:
+        """The known flow of the other direction, which lies in the same bucket."""
+        first = slot - slot % FLOW_BUCKET_SLOTS
+        with self._window(first - first % self._window_slots) as (raw, words):
+            place = slot % self._window_slots
+            mine = self._decode(slot, raw, place)
+            wanted = words[place * _WORDS] ^ 1 << FLOW_HEAD_DIRECTION
+            begin = first % self._window_slots
+            heads = words[begin * _WORDS : (begin + FLOW_BUCKET_SLOTS) * _WORDS : _WORDS].tolist()
+            for distance, head in enumerate(heads):
+                if (head ^ wanted) & ~_FLAGS_AND_STATE or not self.is_known(first + distance):
+                    continue
+                flow = self._decode(first + distance, raw, begin + distance)
+                if flow.is_reverse_of(mine):
+                    return flow.slot
+        return None
 
     def _change(self, slot: int, words: memoryview, place: int, counted_bytes: int) -> Change:
         """The difference to what was folded, which it becomes."""

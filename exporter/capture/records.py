@@ -176,6 +176,15 @@ class Flow(NamedTuple):
     """0 where the protocol has no ports, and in later fragments."""
     destination_port: int
 
+    def is_reverse_of(self, other: Flow) -> bool:
+        """Whether the addresses and ports are the other's, exchanged."""
+        return (self.source, self.source_port, self.destination, self.destination_port) == (
+            other.destination,
+            other.destination_port,
+            other.source,
+            other.source_port,
+        )
+
 
 def decode_flow(slot: int, head: int, source: bytes, destination: bytes, ports: bytes) -> Flow:
     """The fields of a flow entry as a Flow."""

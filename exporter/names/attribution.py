@@ -54,7 +54,7 @@ class Attribution(Protocol):
     def due(self, now_s: float) -> Sequence[Verdict]:
         """The flows that have been pending for long enough."""
 
-    def closed(self, slot: int) -> Sequence[Verdict]:
+    def closed(self, slot: int, now_s: float) -> Sequence[Verdict]:
         """The verdict on a flow that is gone; none if it has one already."""
 
     def learned(self) -> tuple[tuple[str, int], ...]:
@@ -79,7 +79,7 @@ class Unattributed:
     def due(self, now_s: float) -> Sequence[Verdict]:
         return ()
 
-    def closed(self, slot: int) -> Sequence[Verdict]:
+    def closed(self, slot: int, now_s: float) -> Sequence[Verdict]:
         return ()
 
     def learned(self) -> tuple[tuple[str, int], ...]:

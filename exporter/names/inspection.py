@@ -22,12 +22,15 @@ from exporter.names.stream import Stream
 from exporter.names.tls import looks_like_client_hello, maybe_client_hello
 
 HELD_MAX = 1 << 20
-"""Bytes of incomplete messages over TCP, of all connections together: a thousand ClientHellos of
-which the second segment is still to come.
+"""Memory for incomplete messages over TCP, of all connections together: 400 ClientHellos of which
+the second segment is still to come.
 """
 
 READERS_MAX = 512
-"""Connections of QUIC whose ClientHello is incomplete; each holds some 2 KB, and 32 KB at most."""
+"""Connections of QUIC whose ClientHello is incomplete; most hold some 4 KB."""
+
+READERS_HELD_MAX = 1 << 21
+"""Bytes that they hold together: one alone may hold 32 KB."""
 
 PROTOCOLS = (DNS, TLS, QUIC, HTTP)
 
@@ -64,6 +67,7 @@ class Inspection:
         self._streams: OrderedDict[_Key, Stream] = OrderedDict()
         self._held = 0
         self._readers: OrderedDict[_Key, InitialReader] = OrderedDict()
+        self._readers_held = 0
 
     def read(self, payload: Payload) -> Iterator[Finding | DnsSeen]:
         """What one payload completes."""
@@ -87,6 +91,7 @@ class Inspection:
         self.packets[QUIC] += 1
         key = _key(payload)
         reader = self._readers.pop(key, None) or InitialReader(self._aes)
+        self._readers_held -= reader.held
         try:
             hello = reader.feed(datagram)
         except ParseError:
@@ -96,8 +101,10 @@ class Inspection:
             yield Finding(payload, QUIC, hello.server_name)
             return
         self._readers[key] = reader
-        if len(self._readers) > READERS_MAX:
-            self._readers.popitem(last=False)
+        self._readers_held += reader.held
+        while len(self._readers) > READERS_MAX or self._readers_held > READERS_HELD_MAX:
+            _, oldest = self._readers.popitem(last=False)
+            self._readers_held -= oldest.held
 
     def _read_dns_stream(self, payload: Payload) -> Iterator[DnsSeen]:
         self.packets[DNS] += 1
@@ -114,18 +121,16 @@ class Inspection:
         except ParseError:
             self.errors[DNS] += 1
             return
-        if not read:
+        stream.drop(read)
+        if stream.held:
             self._keep(payload, stream)
-        elif read < len(beginning):
-            rest = Stream()
-            rest.add(payload.sequence + len(payload.data) - len(beginning) + read, beginning[read:])
-            self._keep(payload, rest)
 
     def _read_stream(self, payload: Payload) -> Iterator[Finding]:
         """Reads a ClientHello or a request wherever a segment begins with one."""
         stream = self._extend(payload)
         if stream is None:
             return
+        counted = ""
         for beginning in stream.beginnings():
             if looks_like_client_hello(beginning):
                 protocol, read = TLS, _server_name
@@ -133,7 +138,9 @@ class Inspection:
                 protocol, read = HTTP, _host
             else:
                 continue
-            self.packets[protocol] += 1
+            if protocol != counted:  # what was sent twice begins twice
+                self.packets[protocol] += 1
+                counted = protocol
             try:
                 found = read(beginning)
             except ParseError:
@@ -150,16 +157,16 @@ class Inspection:
         if stream is None:
             stream = Stream()
         else:
-            self._held -= stream.held
+            self._held -= stream.cost
         return stream if stream.add(payload.sequence, payload.data) else None
 
     def _keep(self, payload: Payload, stream: Stream) -> None:
         """Puts an incomplete stream back; those that have waited longest give way."""
         self._streams[_key(payload)] = stream
-        self._held += stream.held
+        self._held += stream.cost
         while self._held > HELD_MAX:
             _, oldest = self._streams.popitem(last=False)
-            self._held -= oldest.held
+            self._held -= oldest.cost
 
 
 class _Name(NamedTuple):

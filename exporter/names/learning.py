@@ -11,8 +11,10 @@ Slots are of the flow table; times in seconds of CLOCK_BOOTTIME. Every table her
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import NamedTuple
+from array import array
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from typing import Protocol
 
 from exporter.capture.records import FLOW_OPENER, Flow, Payload
 from exporter.names.attribution import (
@@ -32,21 +34,19 @@ from exporter.names.domains import UNKNOWN
 from exporter.names.inspection import DnsSeen, Finding, Inspection
 from exporter.names.policy import Policy
 
-PENDING_MAX = 20_000
-"""Flows that wait for a statement, some 10 MB of them. In a flood of new flows DNS decides at
-once.
-"""
-
 CONNECTIONS_MAX = 4_096
 """Connections whose statement is remembered for the flow of the answers, which may open later."""
 
 _PORT_DNS = 53
 
 
-class _Pending(NamedTuple):
-    flow: Flow
-    connection: _Connection
-    until_s: float
+class Directory(Protocol):
+    """Who looks up flows by slot: the flow table."""
+
+    slots: int
+
+    def flows(self, slots: Iterable[int]) -> list[Flow]: ...
+    def peer(self, slot: int) -> int | None: ...
 
 
 class Learning:
@@ -54,6 +54,7 @@ class Learning:
 
     def __init__(
         self,
+        directory: Directory,
         inspection: Inspection,
         dns_names: DnsNames,
         health: DnsHealth,
@@ -62,27 +63,28 @@ class Learning:
     ) -> None:
         """*grace_s*: how long a flow may wait for a statement."""
         self._learned = dict.fromkeys((DNS, TLS, QUIC, HTTP), 0)
-        self._health = health
-        self._policy = policy
+        self._directory = directory
         self._inspection = inspection
         self._dns_names = dns_names
+        self._health = health
+        self._policy = policy
         self._grace_s = grace_s
-        self._pending: OrderedDict[int, _Pending] = OrderedDict()
-        self._waiting: dict[_Connection, list[int]] = {}
-        self._stated: OrderedDict[_Connection, tuple[str, str]] = OrderedDict()
+        self._is_pending = bytearray(directory.slots)
+        self._batches: deque[tuple[float, array[int]]] = deque()
+        """When each flow of a batch opened, at the latest, and their slots; oldest first."""
+        self._stated: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
 
     def opened(self, flow: Flow, now_s: float) -> Verdict | None:
         """What is known of a flow as it opens; None: it is pending, and gets its verdict later."""
         if _PORT_DNS in (flow.source_port, flow.destination_port):
             return Verdict(flow.slot, UNKNOWN, NONE)
-        connection = _connection(flow)
-        stated = self._stated.get(connection)
+        stated = self._stated.get(_connection(flow)) if self._stated else None
         if stated is not None:
             return self._verdict(flow.slot, *stated)
-        if len(self._pending) >= PENDING_MAX:
-            return self._by_dns(flow, now_s)
-        self._pending[flow.slot] = _Pending(flow, connection, now_s + self._grace_s)
-        self._waiting.setdefault(connection, []).append(flow.slot)
+        self._is_pending[flow.slot] = 1
+        if not self._batches or self._batches[-1][0] != now_s:
+            self._batches.append((now_s, array("I")))
+        self._batches[-1][1].append(flow.slot)
         return None
 
     def learned(self) -> tuple[tuple[str, int], ...]:
@@ -130,32 +132,32 @@ class Learning:
         self._stated[connection] = (finding.name, finding.source)
         if len(self._stated) > CONNECTIONS_MAX:
             self._stated.popitem(last=False)
-        slots = {finding.payload.slot, *self._waiting.pop(connection, ())}
-        for slot in slots:
-            self._pending.pop(slot, None)
-        return [self._verdict(slot, finding.name, finding.source) for slot in slots]
+        slot = finding.payload.slot
+        if slot >= self._directory.slots:
+            return []
+        peer = self._directory.peer(slot)
+        slots = [slot] if peer is None else [slot, peer]
+        for each in slots:
+            self._is_pending[each] = 0
+        return [self._verdict(each, finding.name, finding.source) for each in slots]
 
     def due(self, now_s: float) -> list[Verdict]:
         """The flows whose grace period is over."""
         verdicts: list[Verdict] = []
-        while self._pending:
-            slot, pending = next(iter(self._pending.items()))
-            if pending.until_s > now_s:
-                break
-            verdicts += self.closed(slot)
+        while self._batches and self._batches[0][0] + self._grace_s <= now_s:
+            opened_s, slots = self._batches.popleft()
+            waiting = [slot for slot in slots if self._is_pending[slot]]
+            for flow in self._directory.flows(waiting):
+                self._is_pending[flow.slot] = 0
+                verdicts.append(self._by_dns(flow, opened_s))
         return verdicts
 
-    def closed(self, slot: int) -> list[Verdict]:
+    def closed(self, slot: int, now_s: float) -> list[Verdict]:
         """The verdict on a flow that waits no longer; none if it has one already."""
-        pending = self._pending.pop(slot, None)
-        if pending is None:
+        if not self._is_pending[slot]:
             return []
-        waiting = self._waiting.get(pending.connection)
-        if waiting is not None:
-            waiting.remove(slot)
-            if not waiting:
-                del self._waiting[pending.connection]
-        return [self._by_dns(pending.flow, pending.until_s - self._grace_s)]
+        self._is_pending[slot] = 0
+        return [self._by_dns(flow, now_s) for flow in self._directory.flows((slot,))]
 
     def _by_dns(self, flow: Flow, opened_s: float) -> Verdict:
         client, server = flow.source, flow.destination
@@ -174,13 +176,9 @@ class Learning:
         return Verdict(slot, domain, source, is_expected)
 
 
-_Connection = tuple[int, int, tuple[bytes, int], tuple[bytes, int]]
-
-
-def _connection(flow: Flow | Payload) -> _Connection:
+def _connection(flow: Flow | Payload) -> bytes:
     """The same for both directions."""
-    source = (flow.source, flow.source_port)
-    destination = (flow.destination, flow.destination_port)
-    if source > destination:
-        source, destination = destination, source
-    return (flow.device_slot, flow.protocol, source, destination)
+    source = flow.source + flow.source_port.to_bytes(2, "big")
+    destination = flow.destination + flow.destination_port.to_bytes(2, "big")
+    ends = source + destination if source < destination else destination + source
+    return ends + flow.protocol.to_bytes(1, "big") + flow.device_slot.to_bytes(2, "big")

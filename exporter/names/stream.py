@@ -1,8 +1,8 @@
 """The first bytes of one direction of a TCP connection, put together from segments in any order.
 
-Segments may be lost, repeated, overlap or come out of order; where two disagree, the first that
-came counts, as with most receivers. What a stream may hold is bounded: it is only the beginning
-that is looked at.
+Segments may be lost, repeated, overlap or come out of order. Where two disagree, the one that
+begins first counts, and of two that begin together the one that came first. What a stream may hold
+is bounded: it is only the beginning that is looked at.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ BYTES_MAX = 24 * 1024
 
 SEGMENTS_MAX = 64
 """As many as the kernel program lets through of one flow, in chunks."""
+
+_SEGMENT_COST = 200
+_STREAM_COST = 800
+"""Bytes of memory that holding them takes, besides what they hold."""
 
 _MODULUS = 1 << 32
 _HALF = 1 << 31
@@ -41,6 +45,21 @@ class Stream:
         self._segments.sort(key=lambda segment: segment[0])
         self.held += len(data)
         return True
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that it takes to hold the stream."""
+        return _STREAM_COST + _SEGMENT_COST * len(self._segments) + self.held
+
+    def drop(self, length: int) -> None:
+        """Lets go of so many bytes, from the first on, which were read."""
+        end = self._segments[0][0] + length
+        self._segments = [
+            (max(position, end), data[max(end - position, 0) :])
+            for position, data in self._segments
+            if position + len(data) > end
+        ]
+        self.held = sum(len(data) for _, data in self._segments)
 
     def beginnings(self) -> Iterator[bytes]:
         """For each segment, first to last, all the bytes that follow from its first without a gap.
