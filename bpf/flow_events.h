@@ -120,9 +120,9 @@ struct flow_event {
 /*
  * flow_key.inspection: in its low half how many packets with a payload were looked at, in its high half
  * how many bytes of a message that has begun are still wanted. A ClientHello of 16 KB takes 31 packets
- * of the smallest segments in use, of 536 bytes.
+ * of the smallest segments in use, of 536 bytes; some may come before it.
  */
-#define INSPECTED_PACKETS_MAX 32
+#define INSPECTED_PACKETS_MAX 36
 #define INSPECTION_DONE INSPECTED_PACKETS_MAX
 #define INSPECTION_WANTED_SHIFT 16
 

@@ -32,7 +32,7 @@
 
 /*
  * The first segment of a connection may come after the second. So of who opened it, this many packets
- * are of interest whatever they begin with, and this much of each.
+ * are of interest whatever they begin with, until one begins a message.
  */
 #define UNKNOWN_PACKETS_MAX 3
 
@@ -153,6 +153,8 @@ static __always_inline __u32 wanted_of(const struct payload_start *start, __u8 p
 	begun = client_hello_len(start);
 	if (!begun && may_be_http(start))
 		begun = HTTP_HEAD_MAX;
+	if (begun && packets < UNKNOWN_PACKETS_MAX)
+		packets = UNKNOWN_PACKETS_MAX; /* what follows is known */
 	if (begun > wanted)
 		wanted = begun;
 	taken = payload_len < wanted ? payload_len : wanted;
