@@ -98,12 +98,14 @@ static __always_inline int is_dns(const struct packet *packet)
 }
 
 /* How much of a TLS ClientHello that begins here is still to come, the headers of its records too. */
-static __always_inline __u32 client_hello_len(const struct payload_start *start)
+static __always_inline __u32 client_hello_len(const struct payload_start *start, __u32 payload_len)
 {
 	__u32 record_len = start->record_len[0] << 8 | start->record_len[1];
 	__u32 len = start->handshake_len[0] << 16 | start->handshake_len[1] << 8 |
 		    start->handshake_len[2];
 
+	if (start->type == TLS_HANDSHAKE && payload_len < sizeof(*start))
+		return CLIENT_HELLO_MAX; /* split before it says how long it is */
 	if (start->type != TLS_HANDSHAKE || start->major != TLS_MAJOR_VERSION ||
 	    start->handshake != TLS_CLIENT_HELLO || record_len == 0)
 		return 0;
@@ -150,7 +152,7 @@ static __always_inline __u32 wanted_of(const struct payload_start *start, __u8 p
 		*inspection = packets;
 		return is_quic_initial(start) ? payload_len : 0;
 	}
-	begun = client_hello_len(start);
+	begun = client_hello_len(start, payload_len);
 	if (!begun && may_be_http(start))
 		begun = HTTP_HEAD_MAX;
 	if (begun && packets < UNKNOWN_PACKETS_MAX)
