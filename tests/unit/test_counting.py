@@ -100,9 +100,9 @@ class Names(Unattributed):
 
     def due(self, now_s: float) -> list[Verdict]:
         assert now_s < CREATED_S
-        return [verdict for slot in list(self.pending) for verdict in self.closed(slot)]
+        return [verdict for slot in list(self.pending) for verdict in self.closed(slot, now_s)]
 
-    def closed(self, slot: int) -> list[Verdict]:
+    def closed(self, slot: int, now_s: float) -> list[Verdict]:
         return [Verdict(slot, UNKNOWN, NONE)] if self.pending.pop(slot, None) else []
 
     def learned(self) -> tuple[tuple[str, int], ...]:

@@ -111,10 +111,10 @@ class Names(Unattributed):
             verdict
             for slot in list(self.pending)
             if self._random.randrange(2)
-            for verdict in self.closed(slot)
+            for verdict in self.closed(slot, now_s)
         ]
 
-    def closed(self, slot: int) -> list[Verdict]:
+    def closed(self, slot: int, now_s: float) -> list[Verdict]:
         return [self._verdict(self.pending.pop(slot))] if slot in self.pending else []
 
     @staticmethod
