@@ -127,7 +127,7 @@ struct flow_event {
 #define INSPECTION_WANTED_SHIFT 16
 
 #define PAYLOAD_DATA_MAX 4096
-#define PAYLOAD_CHUNKS_MAX 5 /* a ClientHello of 16 KB in one super-packet */
+#define PAYLOAD_CHUNKS_MAX 6 /* the longest ClientHello in one super-packet */
 #define PAYLOAD_NO_SLOT 0xffffffff /* of a device that is only listened to, or with a full table */
 
 /* Some of a packet's payload; data_len bytes follow. A longer payload comes in chunks. */

@@ -15,7 +15,7 @@
 #define TLS_CLIENT_HELLO 1
 #define TLS_RECORD_HEADER_LEN 5
 #define TLS_HANDSHAKE_HEADER_LEN 4
-#define CLIENT_HELLO_MAX 17408 /* 16 KB, and the headers of many records */
+#define CLIENT_HELLO_MAX 22528 /* 16 KB, and the headers of 1,024 records */
 #define HTTP_HEAD_MAX 8192
 
 #define QUIC_TYPE_MASK 0xb0 /* long header and type; the fixed bit may be cleared, RFC 9287 */
