@@ -135,6 +135,9 @@ class Learning:
         slot = finding.payload.slot
         if slot >= self._directory.slots:
             return []
+        flows = self._directory.flows((slot,))
+        if not flows or _connection(flows[0]) != connection:
+            return []  # gone, and the slot is another's by now
         peer = self._directory.peer(slot)
         slots = [slot] if peer is None else [slot, peer]
         for each in slots:
