@@ -97,7 +97,10 @@ static __always_inline int is_dns(const struct packet *packet)
 					 (packet->key.ports & 0xffff) == bpf_htons(PORT_DNS));
 }
 
-/* How much of a TLS ClientHello that begins here is still to come, the headers of its records too. */
+/*
+ * How much of a TLS ClientHello that begins here is still to come, with the headers of its records. Where
+ * the first segment or the first record holds too little to tell, as much as it may be.
+ */
 static __always_inline __u32 client_hello_len(const struct payload_start *start, __u32 payload_len)
 {
 	__u32 record_len = start->record_len[0] << 8 | start->record_len[1];
@@ -105,13 +108,12 @@ static __always_inline __u32 client_hello_len(const struct payload_start *start,
 		    start->handshake_len[2];
 
 	if (start->type == TLS_HANDSHAKE && payload_len < sizeof(*start))
-		return CLIENT_HELLO_MAX; /* split before it says how long it is */
+		return CLIENT_HELLO_MAX;
 	if (start->type != TLS_HANDSHAKE || start->major != TLS_MAJOR_VERSION ||
 	    start->handshake != TLS_CLIENT_HELLO || record_len == 0)
 		return 0;
 	len += TLS_HANDSHAKE_HEADER_LEN;
-	len += (len / record_len + 1) * TLS_RECORD_HEADER_LEN;
-	return len < CLIENT_HELLO_MAX ? len : CLIENT_HELLO_MAX;
+	return len <= record_len ? TLS_RECORD_HEADER_LEN + len : CLIENT_HELLO_MAX;
 }
 
 /* A method is upper-case letters; the parser looks at what it really says. */
