@@ -54,6 +54,7 @@
 #define IPV6_OPTION_JUMBO 0xc2
 #define JUMBO_HEADER_LEN 8
 
+#define TCP_HEADER_LEN_MIN 20
 #define TCP_SEQUENCE_OFFSET 4
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02

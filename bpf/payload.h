@@ -64,7 +64,7 @@ static __always_inline struct payload find_payload(struct __sk_buff *skb,
 	__u32 end = skb->len;
 	const struct ipv4_header *ipv4;
 	const struct ipv6_header *ipv6;
-	__u32 ip_len = 0;
+	__u32 ip_len = 0, header_len;
 
 	if (!skb->gso_size && packet->family == 4) {
 		ipv4 = header_at(&frame, packet->l3_offset, sizeof(*ipv4));
@@ -80,7 +80,9 @@ static __always_inline struct payload find_payload(struct __sk_buff *skb,
 	}
 	if (ip_len && packet->l3_offset + ip_len < end)
 		end = packet->l3_offset + ip_len;
-	if (packet->headers_len <= packet->l4_offset || end <= payload.offset)
+	header_len = packet->headers_len - packet->l4_offset; /* none in later fragments */
+	if (header_len < (packet->protocol == PROTOCOL_TCP ? TCP_HEADER_LEN_MIN : UDP_HEADER_LEN) ||
+	    end <= payload.offset)
 		return none;
 	payload.len = end - payload.offset;
 	return payload;
