@@ -163,9 +163,9 @@ class Kernel:
             if name.endswith("_fd") and descriptor is not None:
                 os.close(descriptor)
 
-    def set_link_type(self, link_type: int) -> None:
+    def set_link_type(self, link_type: int, *, listen_only: bool = False) -> None:
         """What kind of device the frames that follow come from."""
-        self.devices.put(LOOPBACK_IFINDEX, DEVICE_SLOT, link_type)
+        self.devices.put(LOOPBACK_IFINDEX, DEVICE_SLOT, link_type, listen_only)
 
     def run(
         self,
@@ -176,11 +176,15 @@ class Kernel:
         gso_segs: int = 0,
         ifindex: int = LOOPBACK_IFINDEX,
         wire: WireCounts | None = None,
+        linear_len: int = 0,
     ) -> None:
-        """Runs one frame; *wire* says what it counts as, where not as one of its length."""
+        """Runs one frame; *wire* says what it counts as, where not as one of its length.
+
+        With *linear_len* it is really sent, and what follows these bytes lies in fragments.
+        """
         self.sent[direction] = self.sent[direction].plus(*(wire or (1, len(frame))))
-        if not _TEST_RUN_MIN.get(frame[12:14], 0) <= len(frame) <= FRAME_MAX:
-            self._send(frame, direction)
+        if linear_len or not _TEST_RUN_MIN.get(frame[12:14], 0) <= len(frame) <= FRAME_MAX:
+            self._send(frame, direction, linear_len)
             return
         program = self.programs.egress_fd if direction == FLOW_EGRESS else self.programs.ingress_fd
         context = b""
@@ -190,13 +194,13 @@ class Kernel:
         if answer.returned != _TC_ACT_UNSPEC or answer.data != frame:
             raise AssertionError(f"{frame.hex()} was not left alone: {answer}")
 
-    def _send(self, frame: bytes, direction: int) -> None:
-        """Really sends a frame that a test run would refuse, from a device like device 1."""
+    def _send(self, frame: bytes, direction: int, linear_len: int) -> None:
+        """Really sends a frame, as one that a test run would refuse, from one like device 1."""
         if self._wire is None:
             self._wire = LiveWire(self.programs)
         _, slot, link_type, _ = DEVICE.unpack_from(self._devices, LOOPBACK_IFINDEX * DEVICE.size)
         self.devices.put(self._wire.ifindexes[direction], slot, link_type)
-        self._wire.send(frame, direction)
+        self._wire.send(frame, direction, linear_len)
 
     def totals(self, direction: int = FLOW_INGRESS, slot: int = DEVICE_SLOT) -> DeviceTotals:
         """What one device counted, over all CPUs."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import struct
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,11 @@ MTU_MAX = 65535
 """Of a veth device: as much as IPv4 can say."""
 
 _DEVICES = {FLOW_INGRESS: "wire-in", FLOW_EGRESS: "wire-out"}
+
+_SOL_PACKET = 263
+_PACKET_VNET_HDR = 15
+_VNET_HEADER = struct.Struct("=2xH6x")
+"""struct virtio_net_hdr in include/uapi/linux/virtio_net.h: only hdr_len."""
 
 
 def _enter_new_namespace() -> None:
@@ -55,6 +61,8 @@ class LiveWire:
         self.ifindexes: dict[int, int] = {}
         self._links: list[int] = []
         self._sockets: dict[int, socket.socket] = {}
+        self._described: dict[int, socket.socket] = {}
+        """Those that take a header before the frame."""
         with namespace_thread() as thread:
             thread.submit(self._set_up, programs).result()
 
@@ -68,14 +76,25 @@ class LiveWire:
             sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             sender.bind((device, 0))
             self._sockets[direction] = sender
+            described = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            described.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+            described.bind((device, 0))
+            self._described[direction] = described
 
-    def send(self, frame: bytes, direction: int) -> None:
-        """Sends one frame; the program has run when this returns."""
-        self._sockets[direction].send(frame)
+    def send(self, frame: bytes, direction: int, linear_len: int = 0) -> None:
+        """Sends one frame; the program has run when this returns.
+
+        With *linear_len*, what follows so many bytes lies in fragments of the socket buffer, if the
+        frame has a page or more.
+        """
+        if linear_len:
+            self._described[direction].send(_VNET_HEADER.pack(linear_len) + frame)
+        else:
+            self._sockets[direction].send(frame)
 
     def close(self) -> None:
         """Detaches the programs; the namespace goes with its last socket."""
         for link in self._links:
             os.close(link)
-        for sender in self._sockets.values():
+        for sender in (*self._sockets.values(), *self._described.values()):
             sender.close()
