@@ -1,7 +1,6 @@
 """The ring reader, over a memory file laid out as the kernel lays out a BPF ring buffer.
 
-The kernel maps the data twice in a row, so that no record ever wraps; here each byte is written to
-both places.
+The reader maps the data once, so that records wrap around its end.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.capture.records import FLOW_EVENT
-from exporter.capture.ring import FlowEventRing
+from exporter.capture.records import FLOW_EVENT, PAYLOAD_DATA_MAX, PAYLOAD_EVENT, Payload
+from exporter.capture.ring import PAYLOADS_PER_LOOK, FlowEventRing, PayloadRing
+from tests.unit.kernel_side import TCP, head_of
 
 SIZE = mmap.PAGESIZE
 BUSY = 1 << 31
@@ -28,13 +28,18 @@ def event(number: int) -> tuple[object, ...]:
     return (number, 1, number + 1, number + 2, b"s" * 16, b"d" * 16, b"port", 0, number + 3, number)
 
 
+def packed(number: int) -> bytes:
+    return FLOW_EVENT.pack(*event(number))
+
+
 class KernelRing:
     """The writer's side of kernel/bpf/ringbuf.c."""
 
-    def __init__(self, position: int = 0) -> None:
+    def __init__(self, position: int = 0, size: int = SIZE) -> None:
         self.fd = os.memfd_create("ring", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, 2 * mmap.PAGESIZE + 2 * SIZE)
-        self._map = mmap.mmap(self.fd, 2 * mmap.PAGESIZE + 2 * SIZE)
+        self._size = size
+        os.ftruncate(self.fd, 2 * mmap.PAGESIZE + size)
+        self._map = mmap.mmap(self.fd, 2 * mmap.PAGESIZE + size)
         self._write_position(0, position)
         self._write_position(mmap.PAGESIZE, position)
 
@@ -57,26 +62,26 @@ class KernelRing:
 
     def _write(self, position: int, content: bytes) -> None:
         for offset, byte in enumerate(content, position):
-            for copy in (0, SIZE):
-                self._map[2 * mmap.PAGESIZE + copy + offset % SIZE] = byte
+            self._map[2 * mmap.PAGESIZE + offset % self._size] = byte
 
-    def reserve(self) -> int | None:
+    def reserve(self, length: int = FLOW_EVENT.size) -> int | None:
         """The place of a record that is being written, or None where there is no room."""
         place = self.producer
-        if place + RECORD_BYTES - self.consumer > SIZE:
+        room = 8 + (length + 7) // 8 * 8
+        if place + room - self.consumer > self._size:
             return None
-        self._write(place, struct.pack("=II", FLOW_EVENT.size | BUSY, 0) + b"?" * FLOW_EVENT.size)
-        self._write_position(mmap.PAGESIZE, place + RECORD_BYTES)
+        self._write(place, struct.pack("=II", length | BUSY, 0) + b"?" * length)
+        self._write_position(mmap.PAGESIZE, place + room)
         return place
 
-    def submit(self, place: int, number: int) -> None:
-        self._write(place + 8, FLOW_EVENT.pack(*event(number)))
-        self._write(place, struct.pack("=II", FLOW_EVENT.size, 0))
+    def submit(self, place: int, content: bytes) -> None:
+        self._write(place + 8, content)
+        self._write(place, struct.pack("=II", len(content), 0))
 
-    def put(self, number: int) -> bool:
-        place = self.reserve()
+    def put(self, content: bytes) -> bool:
+        place = self.reserve(len(content))
         if place is not None:
-            self.submit(place, number)
+            self.submit(place, content)
         return place is not None
 
 
@@ -100,7 +105,7 @@ def test_an_empty_ring_has_no_records(kernel: KernelRing, reader: FlowEventRing)
 
 def test_records_come_once_and_in_order(kernel: KernelRing, reader: FlowEventRing) -> None:
     for number in range(3):
-        kernel.put(number)
+        kernel.put(packed(number))
     assert reader.drain() == [event(number) for number in range(3)]
     assert reader.drain() == []
     assert kernel.consumer == kernel.producer
@@ -109,14 +114,14 @@ def test_records_come_once_and_in_order(kernel: KernelRing, reader: FlowEventRin
 def test_a_record_that_is_being_written_holds_up_what_lies_behind_it(
     kernel: KernelRing, reader: FlowEventRing
 ) -> None:
-    kernel.put(0)
+    kernel.put(packed(0))
     place = kernel.reserve()
-    kernel.put(2)
+    kernel.put(packed(2))
     assert reader.drain() == [event(0)]
     assert reader.drain() == []
     assert kernel.consumer == place
     assert place is not None
-    kernel.submit(place, 1)
+    kernel.submit(place, packed(1))
     assert reader.drain() == [event(1), event(2)]
 
 
@@ -125,17 +130,17 @@ def test_a_full_ring_is_read_to_its_end_and_has_room_again(
 ) -> None:
     for turn in range(3):
         for number in range(ROOM):
-            assert kernel.put(100 * turn + number)
-        assert not kernel.put(99)
+            assert kernel.put(packed(100 * turn + number))
+        assert not kernel.put(packed(99))
         assert reader.drain() == [event(100 * turn + number) for number in range(ROOM)]
 
 
 def test_a_ring_that_another_reader_left_half_read_is_read_on_from_there(
     kernel: KernelRing, reader: FlowEventRing
 ) -> None:
-    kernel.put(0)
+    kernel.put(packed(0))
     reader.drain()
-    kernel.put(1)
+    kernel.put(packed(1))
     assert FlowEventRing(kernel.fd, SIZE).drain() == [event(1)]
 
 
@@ -156,11 +161,151 @@ def test_whatever_the_order_every_record_is_read_once(seed: int) -> None:
                 written.append(len(written))
         elif choice == 2 and unfinished:
             place = rng.choice(list(unfinished))
-            kernel.submit(place, unfinished.pop(place))
+            kernel.submit(place, packed(unfinished.pop(place)))
         elif choice == 3:
             read += reader.drain()
     for place, number in unfinished.items():
-        kernel.submit(place, number)
+        kernel.submit(place, packed(number))
     read += reader.drain()
     assert read == [event(number) for number in written]
+    kernel.close()
+
+
+# Payloads: records of any length.
+
+ROOMY = 4 * SIZE
+
+
+def payload(number: int, length: int) -> Payload:
+    """Distinct in every field."""
+    return Payload(
+        number,
+        number + 1,
+        7,
+        TCP,
+        b"src4",
+        b"dst4",
+        1000,
+        443,
+        number + 2,
+        number % 1000,
+        bytes((number + at) % 256 for at in range(length)),
+    )
+
+
+def packed_payload(of: Payload) -> bytes:
+    head = head_of(protocol=of.protocol, device=of.device_slot)
+    ports = of.source_port.to_bytes(2, "big") + of.destination_port.to_bytes(2, "big")
+    return (
+        PAYLOAD_EVENT.pack(
+            of.boot_ns,
+            head,
+            of.source,
+            of.destination,
+            ports,
+            0xFFFFFFFF,
+            of.slot,
+            of.sequence,
+            len(of.data),
+            of.segment_len,
+            0,
+        )
+        + of.data
+    )
+
+
+@pytest.fixture(params=[0, 7 * ROOMY - 8, (1 << 40) + 8 * 123], ids=["start", "end", "far"])
+def roomy(request: pytest.FixtureRequest) -> Iterator[KernelRing]:
+    ring = KernelRing(request.param, ROOMY)
+    yield ring
+    ring.close()
+
+
+def test_payloads_of_all_lengths_come_once_and_in_order(roomy: KernelRing) -> None:
+    reader = PayloadRing(roomy.fd, ROOMY)
+    assert reader.drain() == []
+    for turn in range(3):
+        sent = [payload(turn + length, length) for length in (0, 1, 7, 8, 9, 1400, 4096)]
+        assert all(roomy.put(packed_payload(each)) for each in sent)
+        assert reader.drain() == sent
+        assert reader.drain() == []
+        assert roomy.consumer == roomy.producer
+
+
+def test_a_record_may_be_longer_than_its_payload(roomy: KernelRing) -> None:
+    """The kernel reserves one of a few fixed sizes; what lies behind the data is of no use."""
+    reader = PayloadRing(roomy.fd, ROOMY)
+    sent = payload(1, 100)
+    assert roomy.put(packed_payload(sent) + b"?" * 412)
+    assert roomy.put(packed_payload(payload(2, 5)))
+    assert reader.drain() == [sent, payload(2, 5)]
+
+
+def test_an_address_of_ipv6_has_16_bytes(roomy: KernelRing) -> None:
+    head = head_of(family=6)
+    event = PAYLOAD_EVENT.pack(1, head, b"s" * 16, b"d" * 16, b"\0\1\0\2", 0, 3, 4, 2, 0, 0)
+    roomy.put(event + b"xy")
+    (found,) = PayloadRing(roomy.fd, ROOMY).drain()
+    assert found == Payload(1, 3, 1, 17, b"s" * 16, b"d" * 16, 1, 2, 4, 0, b"xy")
+
+
+def test_a_payload_that_is_being_written_holds_up_what_lies_behind_it(roomy: KernelRing) -> None:
+    reader = PayloadRing(roomy.fd, ROOMY)
+    sent = [payload(number, 100 * number) for number in range(3)]
+    roomy.put(packed_payload(sent[0]))
+    place = roomy.reserve(len(packed_payload(sent[1])))
+    roomy.put(packed_payload(sent[2]))
+    assert reader.drain() == sent[:1]
+    assert reader.drain() == []
+    assert roomy.consumer == place
+    assert place is not None
+    roomy.submit(place, packed_payload(sent[1]))
+    assert reader.drain() == sent[1:]
+
+
+def test_a_look_takes_no_more_than_so_many_payloads_and_the_next_one_goes_on() -> None:
+    size = 128 * SIZE
+    kernel = KernelRing(size - 80, size)
+    sent = [payload(number, 1) for number in range(PAYLOADS_PER_LOOK + 10)]
+    assert all(kernel.put(packed_payload(each)) for each in sent)
+    reader = PayloadRing(kernel.fd, size)
+    assert reader.drain() == sent[:PAYLOADS_PER_LOOK]
+    assert kernel.consumer < kernel.producer
+    assert reader.drain() == sent[PAYLOADS_PER_LOOK:]
+    kernel.close()
+
+
+def test_the_longest_payload_has_its_place() -> None:
+    kernel = KernelRing(ROOMY - 4000, ROOMY)
+    sent = payload(1, PAYLOAD_DATA_MAX)
+    assert kernel.put(packed_payload(sent))
+    assert PayloadRing(kernel.fd, ROOMY).drain() == [sent]
+    kernel.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_the_order_and_the_length_every_payload_is_read_once(seed: int) -> None:
+    rng = random.Random(seed)
+    kernel = KernelRing(rng.randrange(1 << 20) * 8, ROOMY)
+    reader = PayloadRing(kernel.fd, ROOMY)
+    sent: list[Payload] = []
+    unfinished: dict[int, Payload] = {}
+    read: list[Payload] = []
+    for number in range(300):
+        choice = rng.randrange(4)
+        if choice < 2:
+            one = payload(number, rng.choice([0, 3, 64, 500, 4096]))
+            place = kernel.reserve(len(packed_payload(one)))
+            if place is not None:
+                unfinished[place] = one
+                sent.append(one)
+        elif choice == 2 and unfinished:
+            place = rng.choice(list(unfinished))
+            kernel.submit(place, packed_payload(unfinished.pop(place)))
+        elif choice == 3:
+            read += reader.drain()
+    for place, one in unfinished.items():
+        kernel.submit(place, packed_payload(one))
+    read += reader.drain()
+    assert read == sent
     kernel.close()
