@@ -187,7 +187,10 @@ class FlowTable:
         return found
 
     def peer(self, slot: int) -> int | None:
-        """The known flow of the other direction, which lies in the same bucket."""
+        """The known flow of the other direction, which lies in the same bucket; of several the live
+        one, for an earlier connection between the same ports may be on its way out.
+        """
+        found = None
         first = slot - slot % FLOW_BUCKET_SLOTS
         with self._window(first - first % self._window_slots) as (raw, words):
             place = slot % self._window_slots
@@ -200,8 +203,10 @@ class FlowTable:
                     continue
                 flow = self._decode(first + distance, raw, begin + distance)
                 if flow.is_reverse_of(mine):
-                    return flow.slot
-        return None
+                    found = flow.slot
+                    if head & _STATE_MASK == FLOW_LIVE:
+                        break
+        return found
 
     def _change(self, slot: int, words: memoryview, place: int, counted_bytes: int) -> Change:
         """The difference to what was folded, which it becomes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -377,3 +378,117 @@ def test_looking_leaves_no_descriptor_open(kernel: FlowSlots, table: FlowTable) 
     swept(table)
     free_again(kernel, table, 0)
     assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+
+
+def test_it_knows_of_a_slot_from_the_announcement_until_it_is_free(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    assert not table.is_known(3)
+    assert not table.is_known(SLOTS)
+    assert not table.is_known(0xFFFFFFFF)
+    kernel.insert(3, TCP_LIVE, packets=2, wire_bytes=200)
+    table.announced(3, TCP_LIVE)
+    assert table.is_known(3)
+    assert table.folded(3) == (0, 0)
+    swept(table)
+    assert table.folded(3) == (2, 200)
+    close(kernel, table, 3)
+    table.final_changes([3])
+    table.zero([3])
+    assert table.is_known(3)
+    table.free([3])
+    assert not table.is_known(3)
+    assert table.folded(3) == (0, 0)
+
+
+def test_flows_are_looked_up_by_slot_in_any_window(kernel: FlowSlots, table: FlowTable) -> None:
+    slots = [WINDOW_SLOTS + 1, 5, SLOTS - 1, 6]
+    for slot in slots:
+        kernel.insert(slot, TCP_LIVE, ports=(slot, 443))
+    swept(table)
+    found = table.flows(slots)
+    assert sorted(flow.slot for flow in found) == sorted(slots)
+    assert all(flow.source_port == flow.slot for flow in found)
+    assert table.flows([]) == []
+
+
+CLIENT, SERVER = b"\x0a\0\0\1", b"\x0a\0\0\2"
+UP = head_of(protocol=TCP, direction=1)
+DOWN = head_of(protocol=TCP, direction=0)
+
+
+def insert_pair(kernel: FlowSlots, up: int, down: int, down_head: int = DOWN) -> None:
+    kernel.insert(up, UP, source=CLIENT, destination=SERVER, ports=(1000, 443))
+    kernel.insert(down, down_head, source=SERVER, destination=CLIENT, ports=(443, 1000))
+
+
+@pytest.mark.parametrize("first", [0, 64, WINDOW_SLOTS, SLOTS - 64])
+@pytest.mark.parametrize(("up", "down"), [(0, 63), (63, 0), (5, 6)])
+def test_the_other_direction_of_a_connection_is_found_in_its_bucket(
+    kernel: FlowSlots, table: FlowTable, first: int, up: int, down: int
+) -> None:
+    insert_pair(kernel, first + up, first + down)
+    swept(table)
+    assert table.peer(first + up) == first + down
+    assert table.peer(first + down) == first + up
+
+
+def test_flags_do_not_hide_the_other_direction(kernel: FlowSlots, table: FlowTable) -> None:
+    insert_pair(kernel, 5, 6, head_of(flags=FLOW_ENDED, protocol=TCP))
+    swept(table)
+    assert table.peer(5) == 6
+    assert table.peer(6) == 5
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"head": head_of(protocol=TCP, direction=1)},
+        {"head": head_of(protocol=TCP, device=2)},
+        {"head": head_of()},
+        {"head": head_of(protocol=TCP, family=6)},
+        {"source": CLIENT},
+        {"destination": SERVER},
+        {"ports": (443, 1001)},
+        {"ports": (444, 1000)},
+    ],
+    ids=str,
+)
+def test_what_differs_in_anything_is_not_the_other_direction(
+    kernel: FlowSlots, table: FlowTable, other: dict[str, Any]
+) -> None:
+    insert_pair(kernel, 5, 60)
+    fields: dict[str, Any] = {
+        "head": DOWN,
+        "source": SERVER,
+        "destination": CLIENT,
+        "ports": (443, 1000),
+    }
+    kernel.insert(6, **(fields | other))
+    swept(table)
+    assert table.peer(5) == 60
+
+
+def test_a_direction_that_nobody_announced_is_no_peer_yet(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    insert_pair(kernel, 5, 6)
+    table.announced(5, UP)
+    assert table.peer(5) is None
+    table.announced(6, DOWN)
+    assert table.peer(5) == 6
+
+
+@pytest.mark.parametrize("state", [FLOW_CLOSING, FLOW_SUPERSEDED])
+@pytest.mark.parametrize(("old", "new"), [(6, 7), (7, 6)])
+def test_of_two_entries_of_the_other_direction_the_live_one_is_the_peer(
+    kernel: FlowSlots, table: FlowTable, state: int, old: int, new: int
+) -> None:
+    """Where a connection takes the ports of an earlier one, whose flow is on its way out."""
+    insert_pair(kernel, 5, old)
+    swept(table)
+    kernel.set_head(old, head_of(state, protocol=TCP))
+    assert table.peer(5) == old
+    kernel.insert(new, DOWN, source=SERVER, destination=CLIENT, ports=(443, 1000))
+    swept(table)
+    assert table.peer(5) == new
