@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exporter.names.attribution import Inspected
-from exporter.names.dns_health import DnsHealthCounts
+from exporter.names.dns_health import BOUNDS_S, DnsHealthCounts
 
 DIRECTIONS = ("ingress", "egress")
 """As seen from the interface; in the order of `enum flow_direction` in bpf/flow_events.h."""
+
+DNS_LOOKUP_BOUNDS_S = BOUNDS_S
+"""Upper bounds of DnsHealthCounts.lookups."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ format as gauges of their own, which look like measurements and are none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import accumulate
 
 from prometheus_client import (
     PLATFORM_COLLECTOR,
@@ -21,23 +20,15 @@ from prometheus_client import (
     CollectorRegistry,
     generate_latest,
 )
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from exporter.counts.snapshot import DIRECTIONS, Attachment, DeviceCounts, DomainCounts, Snapshot
-from exporter.names.dns_health import BOUNDS_S, DnsHealthCounts
+from exporter.outputs.families import Counters
+from exporter.outputs.name_metrics import name_families
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-
-_Values = Iterable[tuple[tuple[str, ...], int, float]]
-"""Label values, value, start time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +62,7 @@ class SnapshotCollector:
     def __init__(self, snapshot: Snapshot, build: BuildInfo, *, start_times: bool) -> None:
         self._snapshot = snapshot
         self._build = build
-        self._start_times = start_times
+        self._counter = Counters(start_times=start_times).family
 
     def collect(self) -> Iterator[Metric]:
         """Every `ayaflow_` family, the domains' first."""
@@ -79,10 +70,7 @@ class SnapshotCollector:
         yield from self._devices(self._snapshot.devices)
         yield from self._attachments(self._snapshot.attachments)
         yield from self._not_yet_named()
-        yield from self._budget()
-        yield from self._names()
-        if self._snapshot.dns is not None:
-            yield from self._dns(self._snapshot.dns)
+        yield from name_families(self._snapshot, self._counter)
         yield from self._resources()
         yield InfoMetricFamily(
             "ayaflow_build",
@@ -178,103 +166,12 @@ class SnapshotCollector:
             yield in_bytes
             yield in_packets
 
-    def _budget(self) -> Iterator[Metric]:
-        s = self._snapshot
-        by_direction = ("direction",)
-        evicted = list(zip(DIRECTIONS, s.evicted, strict=True))
-        yield self._counter(
-            "ayaflow_evicted_packets",
-            "Packets that series had counted which have left the budget.",
-            by_direction,
-            (((direction,), count.packets, s.created_s) for direction, count in evicted),
-        )
-        yield self._counter(
-            "ayaflow_evicted_bytes",
-            "Bytes that series had counted which have left the budget.",
-            by_direction,
-            (((direction,), count.bytes, s.created_s) for direction, count in evicted),
-            unit="bytes",
-        )
-        yield self._counter(
-            "ayaflow_domains_evicted",
-            "Times that a domain lost its series, to a heavier one or because it was idle.",
-            (),
-            [((), s.domains_evicted, s.created_s)],
-        )
-        yield self._counter(
-            "ayaflow_unexpected_bytes",
-            "Bytes of domains outside of domains.expected; 0 without that setting.",
-            by_direction,
-            (
-                ((direction,), count, s.created_s)
-                for direction, count in zip(DIRECTIONS, s.unexpected_bytes, strict=True)
-            ),
-            unit="bytes",
-        )
-
-    def _names(self) -> Iterator[Metric]:
-        s = self._snapshot
-        yield self._counter(
-            "ayaflow_attributed_bytes",
-            "Bytes by how their domain was known; none is the blind spot.",
-            ("direction", "source"),
-            (((each.direction, each.source), each.bytes, s.created_s) for each in s.attributed),
-            unit="bytes",
-        )
-        yield self._counter(
-            "ayaflow_domains_resolved",
-            "Names learned from payloads.",
-            ("source",),
-            (((source,), count, s.created_s) for source, count in s.names_learned),
-        )
-        yield self._counter(
-            "ayaflow_deep_inspect_packets",
-            "Payloads read.",
-            ("protocol",),
-            (((each.protocol,), each.packets, s.created_s) for each in s.inspected),
-        )
-        yield self._counter(
-            "ayaflow_parse_errors",
-            "Messages in payloads that were broken, or named what is no host name.",
-            ("protocol",),
-            (((each.protocol,), each.errors, s.created_s) for each in s.inspected),
-        )
-
-    def _dns(self, dns: DnsHealthCounts) -> Iterator[Metric]:
-        created_s = self._snapshot.created_s
-        yield self._counter(
-            "ayaflow_dns_queries",
-            "DNS queries by question type.",
-            ("qtype",),
-            (((qtype,), count, created_s) for qtype, count in dns.queries),
-        )
-        yield self._counter(
-            "ayaflow_dns_responses",
-            "First responses to DNS queries, by response code.",
-            ("rcode",),
-            (((rcode,), count, created_s) for rcode, count in dns.responses),
-        )
-        yield self._counter(
-            "ayaflow_dns_timeouts",
-            "DNS queries without a response in 5 seconds.",
-            (),
-            [((), dns.timeouts, created_s)],
-        )
-        bounds = [*map(str, BOUNDS_S), "+Inf"]
-        below = [*accumulate(dns.lookups), sum(dns.lookups)]
-        lookups = HistogramMetricFamily(
-            "ayaflow_dns_lookup_duration_seconds",
-            "From a DNS query to its first response.",
-            unit="seconds",
-        )
-        lookups.add_metric((), list(zip(bounds, below, strict=True)), dns.lookups_sum_s)
-        yield lookups
-
     def _resources(self) -> Iterator[Metric]:
         s = self._snapshot
         yield self._counter(
             "ayaflow_ring_dropped_events",
-            "Events that found their ring full. No count is lost: the next sweep finds the flow.",
+            "Events that found their ring full: the next sweep finds the flow, and no count is "
+            "lost, but a name in a payload may be.",
             ("ring",),
             (((ring,), dropped, s.created_s) for ring, dropped in s.dropped_events),
         )
@@ -303,11 +200,3 @@ class SnapshotCollector:
             "Counted interfaces that lie on top of another counted one: packets count twice there.",
             value=s.stacked_interfaces,
         )
-
-    def _counter(
-        self, name: str, what: str, labels: tuple[str, ...], values: _Values, unit: str = ""
-    ) -> Metric:
-        family = CounterMetricFamily(name, what, labels=labels, unit=unit)
-        for label_values, value, created_s in values:
-            family.add_metric(label_values, value, created=created_s if self._start_times else None)
-        return family
