@@ -30,6 +30,8 @@ class Reading(NamedTuple):
     key: FlowKey
     fragment: bool
     """A part of a datagram; one that is whole in spite of its fragment header is none."""
+    transport: int
+    """Where the header after the IP headers begins."""
 
 
 class _TooShort(Exception):  # noqa: N818
@@ -94,7 +96,7 @@ def _read_ipv4(frame: bytes, offset: int) -> Reading | None:
     ports = (0, 0) if later else _ports(frame, offset + header_len, protocol)
     source, destination = frame[offset + 12 : offset + 16], frame[offset + 16 : offset + 20]
     key = FlowKey(4, protocol, source, destination, *ports)
-    return Reading(key, bool(later or fragment & 0x2000))
+    return Reading(key, bool(later or fragment & 0x2000), offset + header_len)
 
 
 def _read_ipv6(frame: bytes, offset: int) -> Reading | None:
@@ -122,4 +124,4 @@ def _read_ipv6(frame: bytes, offset: int) -> Reading | None:
         offset += header_len
         followed += 1
     ports = (0, 0) if later else _ports(frame, offset, protocol)
-    return Reading(FlowKey(6, protocol, source, destination, *ports), fragment)
+    return Reading(FlowKey(6, protocol, source, destination, *ports), fragment, offset)
