@@ -137,7 +137,7 @@ class Kernel:
         )
         self._flows = mmap.mmap(self.programs.flows_fd, flow_slots * FLOW_ENTRY.size)
         self._devices = mmap.mmap(self.programs.devices_fd, DEVICE_BUCKETS * DEVICE.size)
-        self._totals = Totals(self.programs.totals_fd, DEVICE_SLOTS, self.cpus)
+        self.totals_table = Totals(self.programs.totals_fd, DEVICE_SLOTS, self.cpus)
         self.devices = DeviceTable(self.programs.devices_fd)
         self.ring = FlowEventRing(self.programs.flow_events_fd, ring_bytes)
         self.payload_ring = None
@@ -204,7 +204,7 @@ class Kernel:
 
     def totals(self, direction: int = FLOW_INGRESS, slot: int = DEVICE_SLOT) -> DeviceTotals:
         """What one device counted, over all CPUs."""
-        return self._totals.read(slot, direction)
+        return self.totals_table.read(slot, direction)
 
     def all_totals(self, direction: int) -> DeviceTotals:
         """The same over all devices."""
