@@ -120,6 +120,15 @@ def test_a_device_that_was_put_is_found_until_it_is_removed(device_map: int) -> 
     table.remove(7)
 
 
+def test_a_device_may_be_one_that_is_only_listened_to(device_map: int) -> None:
+    table = DeviceTable(device_map)
+    table.put(7, 0, 2, listen_only=True)
+    place = 7 * DEVICE.size
+    assert DEVICE.unpack(os.pread(device_map, DEVICE.size, place)) == (7, 0, 2, 1)
+    table.put(7, 3, 2)
+    assert DEVICE.unpack(os.pread(device_map, DEVICE.size, place)) == (7, 3, 2, 0)
+
+
 def test_a_device_that_is_put_again_is_changed(device_map: int) -> None:
     table = DeviceTable(device_map)
     table.put(7, 3, 1)
