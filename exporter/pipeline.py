@@ -9,15 +9,14 @@ The loader takes longest, so it is started first, and everything heavy is import
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 import os
 import platform
 import socket
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
+from exporter import memory
 from exporter.capture import privileges
 from exporter.capture.closing import Closing
 from exporter.capture.flow_table import FlowTable, slots_for
@@ -85,13 +84,8 @@ def run(config: Config) -> None:
         kernel = _open_kernel(config, settings, programs, helper)
         attribution = _make_attribution(config, kernel)
         for interfaces in kernel.all_interfaces():
-            interfaces.start(*began)
-            interfaces.see_programs_before()
             at_exit.callback(interfaces.close)
-        if config.interface_static:
-            frozen = [interfaces.freeze() for interfaces in kernel.all_interfaces()]
-            if all(frozen):
-                helper.close()
+        _attach(config, kernel, helper, began)
         _warn_of_namespace()
         for sentence in privileges.give_up(user_id, group_id, _READABLE):
             _log.warning("%s", sentence)
@@ -106,7 +100,7 @@ def run(config: Config) -> None:
         web = Web(desk.take, lambda: _not_ready(kernel, loop), build, config.web.telemetry_path)
         server = Server(listener, web)
         _log.info("listening on %s, metrics at %s", *_address(listener, config))
-        _give_memory_back()
+        memory.give_back()
         loop.run()
 
         desk.close(counting.snapshot(now()))
@@ -186,6 +180,16 @@ def _open_kernel(
     )
 
 
+def _attach(config: Config, kernel: Kernel, helper: Helper, began: Now) -> None:
+    for interfaces in kernel.all_interfaces():
+        interfaces.start(*began)
+        interfaces.see_programs_before()
+    if config.interface_static:
+        frozen = [interfaces.freeze() for interfaces in kernel.all_interfaces()]
+        if all(frozen):
+            helper.close()
+
+
 def _make_loop(
     config: Config, kernel: Kernel, counting: Counting, grace: GracePeriods, desk: SnapshotDesk
 ) -> Loop:
@@ -227,13 +231,6 @@ def _make_loop(
     loop.stop_on_signals()
     refresh()  # what came before there was a socket for it
     return loop
-
-
-def _give_memory_back() -> None:
-    """What the start took and needs no longer goes back to the system: some 0.5 MB."""
-    gc.collect()
-    with suppress(AttributeError):  # only glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _lock() -> socket.socket:

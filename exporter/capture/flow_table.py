@@ -33,6 +33,7 @@ from exporter.capture.records import (
     decode_flow,
 )
 from exporter.capture.timeouts import Timeouts
+from exporter.memory import zeros
 
 WINDOW_SLOTS = 4096
 """256 KB: few enough mappings for a sweep, little memory for each."""
@@ -88,9 +89,9 @@ class FlowTable:
         self.entries = 0
         self._fd = fd
         self._window_slots = min(slots, WINDOW_SLOTS)
-        self._folded_packets = memoryview(bytearray(8 * slots)).cast("Q")
-        self._folded_bytes = memoryview(bytearray(8 * slots)).cast("Q")
-        self._stage = bytearray(slots)
+        self._folded_packets = zeros("Q", slots)
+        self._folded_bytes = zeros("Q", slots)
+        self._stage = zeros("B", slots)
         self._timeouts = Timeouts(slots, idle_timeout_s * TCP_TIMEOUT_FACTOR, now_s)
         self._tcp_ticks = self._timeouts.ticks(idle_timeout_s * TCP_TIMEOUT_FACTOR)
         self._idle_ticks = self._timeouts.ticks(idle_timeout_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 
 _TICKS = 255
 """0 means no timeout, so a tick is one of 1..255."""
@@ -20,7 +21,7 @@ class Timeouts:
 
     def __init__(self, slots: int, longest_s: float, now_s: float) -> None:
         self._tick_s = longest_s / (_LONGEST_TICKS - _SPARE_TICKS)
-        self._due = bytearray(slots)
+        self._due = mmap.mmap(-1, slots)  # memory is taken as it is written
         self._now_tick = int(now_s / self._tick_s)
 
     @property
@@ -45,8 +46,8 @@ class Timeouts:
         tick = int(now_s / self._tick_s)
         slots: list[int] = []
         for passed in range(max(self._now_tick + 1, tick - _TICKS + 1), tick + 1):
-            wanted = passed % _TICKS + 1
-            slot = self._due.find(wanted)
+            wanted = bytes((passed % _TICKS + 1,))
+            slot = self._due.find(wanted, 0)
             while slot >= 0:
                 slots.append(slot)
                 self._due[slot] = 0

@@ -19,15 +19,16 @@ from exporter.clock import Now
 from exporter.counts.budget import Budget
 from exporter.counts.series import Labels, Series, SeriesTable
 from exporter.counts.snapshot import DIRECTIONS, AttributedBytes, Count, DomainCounts
+from exporter.memory import zeros
 from exporter.names.attribution import NONE, SOURCES, Verdict
 from exporter.names.domains import OTHER, RESERVED, UNKNOWN
 from exporter.names.scope import AddedLabels
 
 _ENDED = FLOW_ENDED << FLOW_HEAD_FLAGS
 _BOTH = range(len(DIRECTIONS))
-_SOURCE_MASK = 0x7F
+_SOURCE_MASK = 0x3F
+_HAS_FLOW = 0x40
 _UNEXPECTED = 0x80
-_NO_FLOW = 0xFF
 
 
 class Fold:
@@ -39,10 +40,12 @@ class Fold:
         self._labels = labels
         self._table = SeriesTable(budget, (UNKNOWN,) * len(labels.names), created_s)
         self._slots = slots
-        self._series_of = memoryview(bytearray(4 * slots)).cast("I")
-        self._evidence_of = bytearray([_NO_FLOW]) * slots
-        """Of each flow: the index of its source in SOURCES, and whether it was unexpected."""
-        self._is_active = bytearray(slots)
+        self._series_of = zeros("I", slots)
+        self._evidence_of = zeros("B", slots)
+        """Of each flow: the index of its source in SOURCES, and whether it was unexpected; 0 of a
+        slot without one.
+        """
+        self._is_active = zeros("B", slots)
         self._names: list[str | None] = []
         """Of flows that count as `other`, their domain; made when there is one."""
         self._attributed = [[0] * len(SOURCES) for _ in _BOTH]
@@ -53,7 +56,7 @@ class Fold:
         """From now on the flow's counts are pending, until `decide` says whose they are."""
         series = self._table.pending(flow.direction, self._labels.of(flow))
         self._series_of[flow.slot] = self._table.bind(series)
-        self._evidence_of[flow.slot] = SOURCES.index(NONE)
+        self._evidence_of[flow.slot] = SOURCES.index(NONE) | _HAS_FLOW
         if flow.flags & FLOW_OPENER and not flow.flags & FLOW_ENDED:
             self._is_active[flow.slot] = 1
             series.active_connections += 1
@@ -65,10 +68,10 @@ class Fold:
         A flow that is gone, whose payload came late, has nothing to decide.
         """
         slot, domain, source, is_expected = verdict
-        if self._evidence_of[slot] == _NO_FLOW:
+        if not self._evidence_of[slot]:
             return
         before = self._table.by_index[self._series_of[slot]]
-        evidence = SOURCES.index(source) | (0 if is_expected else _UNEXPECTED)
+        evidence = SOURCES.index(source) | _HAS_FLOW | (0 if is_expected else _UNEXPECTED)
         self._evidence_of[slot] = evidence
         after = self._table.of(before.direction, domain, before.labels, now)
         if after.domain == OTHER and domain not in RESERVED:
@@ -125,7 +128,7 @@ class Fold:
         self.ended(slot, now)
         self._table.unbind(self._table.by_index[self._series_of[slot]])
         self._series_of[slot] = 0
-        self._evidence_of[slot] = _NO_FLOW
+        self._evidence_of[slot] = 0
         self._name(slot, None)
 
     def add(self, changes: Iterable[Change], now: Now) -> None:

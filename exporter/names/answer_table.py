@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 
+from exporter.memory import zeros
+
 ROWS = 16_384
 """A node of a hundred pods with some dozen answers each, two to four addresses an answer, fills a
 half of it. It takes 0.6 MB from the start on."""
@@ -40,22 +42,17 @@ NEVER = 0.0
 _LAST = math.inf
 
 
-def column(rows: int) -> memoryview[float]:
-    """So many floats, all NEVER: memory that is taken only as rows are used."""
-    return memoryview(bytearray(8 * rows)).cast("d")
-
-
 class AnswerTable:
     """Rows of key, name, since when, until when, and rank. Columns are public; rows are numbers."""
 
     def __init__(self, rows: int = ROWS, name_bytes_max: int = NAME_BYTES_MAX) -> None:
         """*rows*: a power of two, at least WAYS."""
         self.names: list[str] = [""] * rows
-        self.since = column(rows)
-        self.until = column(rows)
-        self.rank = column(rows)
+        self.since = zeros("d", rows)
+        self.until = zeros("d", rows)
+        self.rank = zeros("d", rows)
         """The higher, the later the row goes while it has not expired. Finite; NEVER if free."""
-        self._keys = memoryview(bytearray(8 * rows)).cast("q")
+        self._keys = zeros("q", rows)
         self._bucket_mask = rows // WAYS - 1
         self._name_bytes = 0
         self._name_bytes_max = name_bytes_max

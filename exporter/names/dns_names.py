@@ -15,7 +15,8 @@ may lie a little before the latest answer, and answers that came after it say no
 
 from __future__ import annotations
 
-from exporter.names.answer_table import NEVER, ROWS, AnswerTable, column
+from exporter.memory import zeros
+from exporter.names.answer_table import NEVER, ROWS, AnswerTable
 from exporter.names.dns_answer import Resolution
 
 GRACE_S = 10.0
@@ -49,7 +50,7 @@ class DnsNames:
         self._grace_s = grace_s
         self._pairs = AnswerTable(rows)
         self._node = AnswerTable(rows)
-        self._others_until = column(rows)
+        self._others_until = zeros("d", rows)
         """Until when any other name answers to the address of this row of `_node`."""
 
     def learn(self, resolution: Resolution, client: bytes, now_s: float) -> None:

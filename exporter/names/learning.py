@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from exporter.capture.records import FLOW_OPENER, Flow, Payload
+from exporter.memory import zeros
 from exporter.names.attribution import (
     DNS,
     DNS_NODE,
@@ -69,7 +70,7 @@ class Learning:
         self._health = health
         self._policy = policy
         self._grace_s = grace_s
-        self._is_pending = bytearray(directory.slots)
+        self._is_pending = zeros("B", directory.slots)
         self._batches: deque[tuple[float, array[int]]] = deque()
         """When each flow of a batch opened, at the latest, and their slots; oldest first."""
         self._stated: OrderedDict[bytes, tuple[str, str]] = OrderedDict()

@@ -17,7 +17,7 @@ ROOMS = ("capture", "names", "counts", "outputs")
 LINES_MAX = 300
 FUNCTION_LINES_MAX = 50
 
-LEAVES = {"errors", "values", "version", "advice", "given", "clock"}
+LEAVES = {"errors", "values", "version", "advice", "given", "clock", "memory"}
 """Modules beside the rooms that a room may import: they import no room themselves."""
 
 SNAPSHOT = "exporter.counts.snapshot"

@@ -1,0 +1,26 @@
+"""Memory that is taken only as it is used, and given back when it is not."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import mmap
+import struct
+from contextlib import suppress
+from typing import Any
+
+
+def zeros(code: str, length: int) -> memoryview[Any]:
+    """So many zeros of a struct format: a column of which only what is written takes memory.
+
+    A bytearray would be written as it is made, and take all of it.
+    """
+    column: memoryview[Any] = memoryview(mmap.mmap(-1, max(1, length * struct.calcsize(code))))
+    return column.cast(code)  # type: ignore[call-overload, no-any-return]
+
+
+def give_back() -> None:
+    """What the start took and needs no longer goes back to the system: some 0.5 MB."""
+    gc.collect()
+    with suppress(AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
