@@ -23,6 +23,7 @@ from exporter.capture.flow_table import FlowTable, slots_for
 from exporter.capture.grace import GracePeriods
 from exporter.capture.helper import Helper
 from exporter.capture.interfaces import Interfaces
+from exporter.capture.listening import Listening
 from exporter.capture.loader import Loader, LoaderSettings, Programs, check_permission
 from exporter.capture.netlink import LinkEvents
 from exporter.capture.ring import FlowEventRing, PayloadRing
@@ -155,8 +156,8 @@ def _open_kernel(
     )
     listening = None
     if config.names.interface and programs.payloads_fd is not None:
-        listening = Interfaces(
-            Selection(config.names.interface, ()),
+        listening = Listening(
+            Selection(config.names.interface, (), "--names.interface"),
             config.attach,
             helper,
             devices,

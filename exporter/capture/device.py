@@ -67,3 +67,11 @@ class Device:
         """Keeps what was counted so far; counting goes on from what the driver says now."""
         self.driver_before = (self.driver_packets(0), self.driver_packets(1))
         self.driver_base = self.driver_now = now
+
+    def vanish(self, now_s: float) -> None:
+        """Notes that it is gone, for the time being. *now_s*: monotonic."""
+        self.rebase_driver((0, 0))
+        self.attached = None
+        self.ifindex = 0
+        self.vanished_at_s = now_s
+        self.programs_before = (0, 0)

@@ -7,7 +7,7 @@ hour after it vanished, its totals move to the device `removed`, and its slot is
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from exporter.capture import netlink
@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 class Interfaces:
     """Follows the kernel's list of interfaces, and attaches and registers what is wanted."""
 
+    _verb = "counted"
+
     def __init__(
         self,
         selection: Selection,
@@ -39,12 +41,8 @@ class Interfaces:
         privileged: Privileged,
         table: DeviceTable,
         totals: Totals,
-        counted: Interfaces | None = None,
     ) -> None:
-        """*mode*: as in Attacher.attach.
-
-        With *counted* these interfaces are only listened to, less those that are counted.
-        """
+        """*mode*: as in Attacher.attach."""
         self.devices: dict[str, Device] = {}
         self.stacking = Stacking()
         self.static = False
@@ -54,13 +52,16 @@ class Interfaces:
         self._privileged = privileged
         self._table = table
         self._totals = totals
-        self._counted = counted
-        self._verb = "counted" if counted is None else "listened to"
+        self._before_attach: list[Callable[[str], None]] = []
         self._free_slots = list(range(totals.device_slots - 1, UNREGISTERED_SLOT, -1))
         self._last_slot = UNREGISTERED_SLOT
         self._removed = [ZERO_TOTALS, ZERO_TOTALS]
         self._without_slot: set[str] = set()
         self._cannot_ask = False
+
+    def before_attach(self, tell: Callable[[str], None]) -> None:
+        """Lets *tell* know the name of an interface that is about to be attached."""
+        self._before_attach.append(tell)
 
     def start(self, wall_s: float, now_s: float) -> None:
         """Attaches what is wanted. Raises ExporterError where a named interface can't be had.
@@ -77,11 +78,7 @@ class Interfaces:
         self._selection.check(links)
         self._follow(links, wall_s, now_s)
         for name in sorted(self._selection.names):
-            device = self.devices.get(name)
-            if device is None:
-                raise ExporterError(f"--interface {name}: {self._too_many()}")
-            if device.attached is None:
-                raise ExporterError(f"{name}: {device.complaint}")
+            self._check(name)
 
     def refresh(self, wall_s: float, now_s: float) -> None:
         """Looks anew, and attaches and lets go. Arguments as of `start`."""
@@ -91,6 +88,13 @@ class Interfaces:
             _log.warning("interfaces cannot be listed, and stay as they were: %s", error.strerror)
             return
         self._follow(links, wall_s, now_s)
+
+    def _check(self, name: str) -> None:
+        device = self.devices.get(name)
+        if device is None:
+            raise ExporterError(f"--interface {name}: {self._too_many()}")
+        if device.attached is None:
+            raise ExporterError(f"{name}: {device.complaint}")
 
     def freeze(self) -> bool:
         """Attaches nothing from now on. Says whether the helper may end: it must take clsact's
@@ -161,7 +165,7 @@ class Interfaces:
                 self._let_go(device, now_s)
             elif link is not None and link.name != device.name:
                 renamed.append((device.name, link, device.attached))
-                self._vanish(device, now_s)
+                device.vanish(now_s)
         # All old names are free by now: two interfaces may have swapped theirs.
         for old_name, link, attached in renamed:
             self._rename(old_name, link, attached, wall_s)
@@ -172,13 +176,13 @@ class Interfaces:
             if device.ifindex == 0 and now_s - device.vanished_at_s > KEEP_VANISHED_S:
                 self._forget(device)
         self._without_slot &= {link.name for link in links}
-        if not self._counted:
-            counted = {each.ifindex for each in self.devices.values() if each.attached is not None}
-            self.stacking.look(counted, links)
+        self._look_at_stacking(links)
+
+    def _look_at_stacking(self, links: Sequence[Link]) -> None:
+        counted = {each.ifindex for each in self.devices.values() if each.attached is not None}
+        self.stacking.look(counted, links)
 
     def _wants(self, link: Link) -> bool:
-        if self._counted is not None and link.name in self._counted.devices:
-            return False
         return self._selection.wants(link)
 
     def _want(self, link: Link, wall_s: float, now_s: float) -> None:
@@ -207,14 +211,22 @@ class Interfaces:
                     _log.error("%s is not counted: %s", name, self._too_many())
                 self._without_slot.add(name)
                 return None
-            slot = UNREGISTERED_SLOT if self._counted else self._free_slots.pop()
+            slot = self._take_slot()
             self._last_slot = max(self._last_slot, slot)
             base = (self._totals.read(slot, 0), self._totals.read(slot, 1))
             device = self.devices[name] = Device(name, slot, base, wall_s)
         return device
 
+    def _take_slot(self) -> int:
+        return self._free_slots.pop()
+
+    def _give_slot_back(self, slot: int) -> None:
+        self._free_slots.append(slot)
+
     def _attach(self, device: Device, link: Link) -> None:
         """Registers the device first, so that its first packet finds its slot."""
+        for tell in self._before_attach:
+            tell(link.name)
         self._register(device, link)
         try:
             device.attached = self._privileged.attach(link.ifindex, self._mode, link.kind)
@@ -226,9 +238,7 @@ class Interfaces:
         _log.info("%s is %s (%s)", device.name, self._verb, device.attached.mode)
 
     def _register(self, device: Device, link: Link) -> None:
-        self._table.put(
-            link.ifindex, device.slot, link_type_of(link), listen_only=self._counted is not None
-        )
+        self._table.put(link.ifindex, device.slot, link_type_of(link))
 
     @staticmethod
     def _begin_driver(device: Device, link: Link) -> None:
@@ -263,15 +273,7 @@ class Interfaces:
             _log.info("%s is gone", device.name)
             close_all(device.attached.link_fds)
         self._table.remove(device.ifindex)
-        self._vanish(device, now_s)
-
-    @staticmethod
-    def _vanish(device: Device, now_s: float) -> None:
-        device.rebase_driver((0, 0))
-        device.attached = None
-        device.ifindex = 0
-        device.vanished_at_s = now_s
-        device.programs_before = (0, 0)
+        device.vanish(now_s)
 
     def _forget_one_early(self) -> None:
         vanished = [device for device in self.devices.values() if device.ifindex == 0]
@@ -286,8 +288,7 @@ class Interfaces:
             self._removed[direction] = plus(
                 self._removed[direction], self.totals_of(device, direction)
             )
-        if not self._counted:
-            self._free_slots.append(device.slot)
+        self._give_slot_back(device.slot)
         del self.devices[device.name]
 
     def close(self) -> None:

@@ -25,7 +25,11 @@ class Selection:
     Without either, the interfaces of the default routes, less the excluded.
     """
 
-    def __init__(self, patterns: Sequence[str], excluded: Sequence[str]) -> None:
+    def __init__(
+        self, patterns: Sequence[str], excluded: Sequence[str], flag: str = "--interface"
+    ) -> None:
+        """*flag*: how the user gave the patterns."""
+        self._flag = flag
         self.names = frozenset(pattern for pattern in patterns if not is_glob(pattern))
         self._globs = [pattern for pattern in patterns if is_glob(pattern)]
         self._excluded = excluded
@@ -55,7 +59,7 @@ class Selection:
         present = {link.name for link in links}
         for name in sorted(self.names - present):
             raise ExporterError(
-                f"--interface {name}: there is no such interface; there are"
+                f"{self._flag} {name}: there is no such interface; there are"
                 f" {', '.join(sorted(present))} (a glob would wait for it to appear)"
             )
         if self.follows_default_routes and not any(self.wants(link) for link in links):

@@ -27,6 +27,8 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Follow]:
     yield make
     for each in made:
         each.interfaces.close()
+        if each.listening is not None:
+            each.listening.close()
         each.world.close()
 
 
@@ -645,3 +647,96 @@ def _change_something(it: Follower, rng: random.Random, names: list[str]) -> Non
         it.world.rename(one, "tmp")
         it.world.rename(other, one)
         it.world.rename("tmp", other)
+
+
+# Interfaces that are only listened to.
+
+
+def test_what_is_only_listened_to_is_heard_and_counted_nowhere(follow: Follow) -> None:
+    it = follow("eth0")
+    listening = it.listen("lo", "eth*")
+    for name in ("lo", "eth0", "eth1", "wg0"):
+        it.world.add(name)
+    it.start()
+    assert it.attached() == ["eth0"]
+    assert sorted(listening.devices) == ["eth1", "lo"]
+    for name in ("lo", "eth0", "eth1", "wg0"):
+        it.world.receive(name, 3)
+        it.world.send(name, 4)
+    assert it.world.heard == {"lo": 7, "eth1": 7}
+    assert it.packets("eth0") == (3, 4)
+    assert it.removed() == (0, 0)
+    assert it.all_packets() == 7
+
+
+def test_listening_takes_no_slot_and_stacks_on_nothing(follow: Follow) -> None:
+    it = follow("eth*", device_slots=3)
+    listening = it.listen("veth*")
+    bridge = it.world.add("eth0")
+    for number in range(5):
+        it.world.add(f"veth{number}", master=bridge)
+    it.world.add("eth1")
+    it.start()
+    assert it.attached() == ["eth0", "eth1"]
+    assert len(listening.devices) == 5
+    assert {device.slot for device in listening.devices.values()} == {0}
+    assert (it.interfaces.stacking.count, listening.stacking.count) == (0, 0)
+
+
+def test_what_is_listened_to_may_vanish_come_back_and_be_renamed(follow: Follow) -> None:
+    it = follow("eth0")
+    listening = it.listen("cali*")
+    it.world.add("eth0")
+    it.start()
+    it.world.add("cali1")
+    it.look()
+    it.world.receive("cali1", 3)
+    it.world.remove("cali1")
+    it.look()
+    it.world.add("cali1")
+    it.look()
+    it.world.receive("cali1", 4)
+    it.world.rename("cali1", "cali2")
+    it.look()
+    it.world.receive("cali2", 5)
+    it.world.rename("cali2", "other")
+    it.look()
+    it.world.receive("other", 100)
+    assert it.world.heard == {"cali1": 7, "cali2": 5}
+    assert it.all_packets() == 0
+    it.look(KEEP_VANISHED_S + 1)
+    assert not listening.devices
+    assert it.removed() == (0, 0)
+
+
+def test_an_interface_to_listen_to_that_does_not_exist_is_an_error(follow: Follow) -> None:
+    it = follow("eth0")
+    it.listen("lo")
+    it.world.add("eth0")
+    with pytest.raises(ExporterError, match=r"^--names.interface lo: there is no such interface"):
+        it.start()
+
+
+def test_an_interface_that_is_counted_may_be_named_to_listen_to_as_well(follow: Follow) -> None:
+    it = follow("eth0")
+    listening = it.listen("eth0", "lo")
+    it.world.add("eth0")
+    it.world.add("lo")
+    it.start()
+    assert (it.attached(), sorted(listening.devices)) == (["eth0"], ["lo"])
+
+
+@pytest.mark.parametrize("mode", ["tcx", "clsact"])
+def test_what_comes_to_be_counted_is_listened_to_no_more(follow: Follow, mode: str) -> None:
+    it = follow()
+    it.world.mode = mode
+    it.listen("eth*")
+    it.world.add("eth0")
+    it.world.add("eth1")
+    it.world.default_routes = [it.world.ifindex("eth0")]
+    it.start()
+    it.world.default_routes = [it.world.ifindex("eth0"), it.world.ifindex("eth1")]
+    it.look()
+    it.world.receive("eth1", 5)
+    assert it.packets("eth1") == (5, 0), "else each packet counts twice"
+    assert it.world.attachments("eth1") == 1

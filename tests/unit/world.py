@@ -16,6 +16,7 @@ import pytest
 from exporter.capture import netlink
 from exporter.capture.attach import Attached
 from exporter.capture.interfaces import Interfaces
+from exporter.capture.listening import Listening
 from exporter.capture.netlink import Link
 from exporter.capture.records import DEVICE, DEVICE_BUCKETS, DEVICE_PROBES, DEVICE_TOTALS
 from exporter.capture.selection import Selection
@@ -43,6 +44,8 @@ class World:
         self.listed = 0
         self.asked: list[str] = []
         self.netlink_error: OSError | None = None
+        self.heard: dict[str, int] = {}
+        """Packets of interfaces that are only listened to, by name."""
         self._next_ifindex = 1
         self._totals_fd = _memory_file(device_slots * 2 * DEVICE_TOTALS.size)
         self._devices_fd = _memory_file(DEVICE_BUCKETS * DEVICE.size)
@@ -125,19 +128,25 @@ class World:
 
     def _count(self, ifindex: int, direction: int, packets: int) -> None:
         counted = packets * self.attachments(self.interfaces[ifindex].name)
-        place = (self._slot(ifindex) * 2 + direction) * DEVICE_TOTALS.size
+        slot, listen_only = self._device(ifindex)
+        if listen_only:
+            name = self.interfaces[ifindex].name
+            self.heard[name] = self.heard.get(name, 0) + counted
+            return
+        place = (slot * 2 + direction) * DEVICE_TOTALS.size
         before = DEVICE_TOTALS.unpack(os.pread(self._totals_fd, DEVICE_TOTALS.size, place))
         after = (before[0] + counted, before[1] + counted * BYTES, *before[2:])
         os.pwrite(self._totals_fd, DEVICE_TOTALS.pack(*after), place)
 
-    def _slot(self, ifindex: int) -> int:
+    def _device(self, ifindex: int) -> tuple[int, bool]:
+        """Its slot, and whether it is only listened to."""
         for probe in range(DEVICE_PROBES):
             place = (ifindex + probe) % DEVICE_BUCKETS * DEVICE.size
             record = os.pread(self._devices_fd, DEVICE.size, place)
-            index, slot, _, _ = DEVICE.unpack(record)
+            index, slot, _, listen_only = DEVICE.unpack(record)
             if index == ifindex:
-                return int(slot)
-        return 0
+                return int(slot), bool(listen_only)
+        return 0, False
 
     # What the helper does: as Privileged.
 
@@ -198,13 +207,30 @@ class Follower:
         self.interfaces = Interfaces(
             Selection(patterns, []), "auto", self.world, self.world.table, self.world.totals
         )
+        self.listening: Listening | None = None
+
+    def listen(self, *patterns: str) -> Listening:
+        """To those as well, from the start on."""
+        self.listening = Listening(
+            Selection(patterns, (), "--names.interface"),
+            "auto",
+            self.world,
+            self.world.table,
+            self.world.totals,
+            self.interfaces,
+        )
+        return self.listening
 
     def start(self) -> None:
         self.interfaces.start(WALL_S, self.now_s)
+        if self.listening is not None:
+            self.listening.start(WALL_S, self.now_s)
 
     def look(self, after_s: float = 0.0) -> None:
         self.now_s += after_s
         self.interfaces.refresh(WALL_S + self.now_s, self.now_s)
+        if self.listening is not None:
+            self.listening.refresh(WALL_S + self.now_s, self.now_s)
 
     def packets(self, name: str) -> tuple[int, int]:
         """What is shown for a device, ingress and egress."""
