@@ -157,7 +157,7 @@ OPTIONS = (
     Option(
         key="ring.payloads",
         parse=values.power_of_two_size(os.sysconf("SC_PAGE_SIZE"), RING_SIZE_LIMIT),
-        default="256KiB",
+        default="128KiB",
         metavar="SIZE",
         help="Of the ring of payloads that can teach a name: a power of two, a page at least.",
     ),

@@ -47,7 +47,9 @@ class AnswerTable:
 
     def __init__(self, rows: int = ROWS, name_bytes_max: int = NAME_BYTES_MAX) -> None:
         """*rows*: a power of two, at least WAYS."""
-        self.names: list[str] = [""] * rows
+        self.names: list[str] = []
+        """Made with the first row that is taken."""
+        self._rows = rows
         self.since = zeros("d", rows)
         self.until = zeros("d", rows)
         self.rank = zeros("d", rows)
@@ -70,6 +72,8 @@ class AnswerTable:
         """A row for the key, with the name in it; the caller sets the other columns."""
         first = (key & self._bucket_mask) * WAYS
         row = self._lowest(first, now_s)
+        if not self.names:
+            self.names = [""] * self._rows
         self._keys[row] = key
         self.set_name(row, name)
         return row
