@@ -17,6 +17,7 @@ from exporter.names.attribution import DNS, HTTP, QUIC, TLS
 from exporter.names.cursor import ParseError
 from exporter.names.dns import Message, maybe_message, parse_message
 from exporter.names.http1 import looks_like_request, maybe_request
+from exporter.names.proxy_protocol import header_len
 from exporter.names.quic import InitialReader
 from exporter.names.stream import Stream
 from exporter.names.tls import looks_like_client_hello, maybe_client_hello
@@ -126,12 +127,17 @@ class Inspection:
             self._keep(payload, stream)
 
     def _read_stream(self, payload: Payload) -> Iterator[Finding]:
-        """Reads a ClientHello or a request wherever a segment begins with one."""
+        """Reads a ClientHello or a request wherever a segment begins with one, or with a header of
+        the PROXY protocol before it.
+        """
         stream = self._extend(payload)
         if stream is None:
             return
         counted = ""
-        for beginning in stream.beginnings():
+        for start in stream.beginnings():
+            beginning = start[header_len(start) :]
+            if not beginning:
+                continue
             if looks_like_client_hello(beginning):
                 protocol, read = TLS, _server_name
             elif looks_like_request(beginning):
