@@ -14,8 +14,8 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 SITE = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 PACKAGES := python3-bpfcc python3-venv
-TEST_PACKAGES := 'bpftool|linux-tools-generic' clang-format curl ethtool gcc iperf3 iproute2 libc6-dev \
-	procps tcpreplay tshark util-linux
+TEST_PACKAGES := 'bpftool|linux-tools-generic' clang-format curl dnsmasq-base ethtool gcc iperf3 iproute2 \
+	libc6-dev nftables nginx-light openssl procps tcpreplay tshark util-linux
 
 PORT ?= 10517
 ARGS ?=

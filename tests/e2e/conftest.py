@@ -12,13 +12,19 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite(
-    "tests.e2e.exporter_process", "tests.e2e.kernel_objects", "tests.e2e.metrics", "tests.e2e.net"
+    *(
+        f"tests.e2e.{name}"
+        for name in ("exporter_process", "kernel_objects", "metrics", "net", "tap")
+    )
 )
 
 from tests.e2e.net import Network  # noqa: E402
 from tests.e2e.traffic import Flood  # noqa: E402
 
-TOOLS = ("bpftool", "cc", "curl", "ethtool", "ip", "iperf3", "setpriv", "sysctl", "tc")
+TOOLS = (
+    *("bpftool", "cc", "curl", "dnsmasq", "ethtool", "ip", "iperf3", "nft", "nginx", "openssl"),
+    *("setpriv", "sysctl", "tc"),
+)
 
 _numbers = itertools.count()
 _figures: list[str] = []
