@@ -10,6 +10,10 @@ from contextlib import suppress
 from typing import Any
 
 
+_M_ARENA_MAX = -8
+"""Of mallopt(3)."""
+
+
 def zeros(code: str, length: int) -> memoryview[Any]:
     """So many zeros of a struct format: a column of which only what is written takes memory.
 
@@ -17,6 +21,13 @@ def zeros(code: str, length: int) -> memoryview[Any]:
     """
     column: memoryview[Any] = memoryview(mmap.mmap(-1, max(1, length * struct.calcsize(code))))
     return column.cast(code)  # type: ignore[call-overload, no-any-return]
+
+
+def share_one_heap() -> None:
+    """Threads that are started later allocate where this one does: each would take 0.1 MB or
+    more."""
+    with suppress(AttributeError):  # only glibc has it
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:

@@ -60,6 +60,7 @@ _log = logging.getLogger("exporter")
 
 def run(config: Config) -> None:
     """Counts and serves until SIGTERM or SIGINT. Raises ExporterError where it can't begin."""
+    memory.share_one_heap()
     user_id, group_id = privileges.find_user(config.user)
     with ExitStack() as at_exit:
         listener = at_exit.enter_context(listen.bind(config.web.listen_address))
