@@ -65,6 +65,8 @@ def look():
         "raw socket": tries(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)),
     }
 
+if os.getuid() == 0:
+    os.setgroups([0, 4, 27])
 for step in before:
     if step == "user":
         os.setgroups([4321])

@@ -130,6 +130,9 @@ class World:
         after = (before[0] + counted, before[1] + counted * BYTES, *before[2:])
         os.pwrite(self._totals_fd, DEVICE_TOTALS.pack(*after), place)
 
+    def slot_of(self, name: str) -> int:
+        return self._slot(self.ifindex(name))
+
     def _slot(self, ifindex: int) -> int:
         for probe in range(DEVICE_PROBES):
             place = (ifindex + probe) % DEVICE_BUCKETS * DEVICE.size
