@@ -15,6 +15,7 @@
 #include "parsing.h"
 
 #define TC_ACT_UNSPEC (-1)
+#define PACKET_LOOPBACK 5
 #define FLOW_EVENTS_PER_WAKEUP 128
 
 BPF_F_TABLE("array", __u32, struct device_table, devices, 1, BPF_F_MMAPABLE);
@@ -293,6 +294,9 @@ static __always_inline int monitor(struct __sk_buff *skb, const __u32 direction)
 
 int monitor_ingress(struct __sk_buff *skb)
 {
+	/* The sender's own copy of what it sent to a group or to all: it came from no wire. */
+	if (skb->pkt_type == PACKET_LOOPBACK)
+		return TC_ACT_UNSPEC;
 	return monitor(skb, FLOW_INGRESS);
 }
 
