@@ -17,6 +17,7 @@
 #include "payload.h"
 
 #define TC_ACT_UNSPEC (-1)
+#define PACKET_LOOPBACK 5
 #define EVENTS_PER_WAKEUP 128
 
 BPF_F_TABLE("array", __u32, struct device_table, devices, 1, BPF_F_MMAPABLE);
@@ -196,7 +197,9 @@ static __always_inline int claim_slot(struct flow_bucket *bucket, __u32 start, _
 /* Fails, and need not succeed, where another CPU was first or the exporter is closing the entry. */
 static __always_inline int replace_head(struct flow_entry *flow, __u64 old, __u64 new)
 {
-	return old != new &&__sync_val_compare_and_swap(&flow->head, old, new) == old;
+	if (old == new)
+		return 0;
+	return __sync_val_compare_and_swap(&flow->head, old, new) == old;
 }
 
 static __always_inline void end_flow(struct flow_entry *flow, __u32 slot,
@@ -405,6 +408,9 @@ static __always_inline int monitor(struct __sk_buff *skb, const __u32 direction)
 
 int monitor_ingress(struct __sk_buff *skb)
 {
+	/* The sender's own copy of what it sent to a group or to all: it came from no wire. */
+	if (skb->pkt_type == PACKET_LOOPBACK)
+		return TC_ACT_UNSPEC;
 	return monitor(skb, FLOW_INGRESS);
 }
 

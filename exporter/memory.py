@@ -9,7 +9,6 @@ import struct
 from contextlib import suppress
 from typing import Any
 
-
 _M_ARENA_MAX = -8
 """Of mallopt(3)."""
 

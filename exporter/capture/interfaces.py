@@ -72,7 +72,7 @@ class Interfaces:
             links = self._look()
         except OSError as error:
             raise ExporterError(
-                f"the interfaces cannot be listed ({error.strerror}): allow netlink sockets, which"
+                f"the interfaces cannot be listed ({error}): allow netlink sockets, which"
                 " a sandbox may deny"
             ) from error
         self._selection.check(links)
@@ -85,7 +85,7 @@ class Interfaces:
         try:
             links = self._look()
         except OSError as error:
-            _log.warning("interfaces cannot be listed, and stay as they were: %s", error.strerror)
+            _log.warning("interfaces cannot be listed, and stay as they were: %s", error)
             return
         self._follow(links, wall_s, now_s)
 

@@ -31,6 +31,8 @@ _RTMGRP_LINK = 1
 _RECEIVE_BYTES = 1 << 16
 _EVENT_BUFFER_BYTES = 1 << 20
 """Room for the events of some thousand interfaces that appear at once."""
+_ANSWER_TIMEOUT_S = 10.0
+"""The kernel answers before the question is sent: what has not come by then was lost."""
 _DUMP_TRIES = 5
 """Of a dump that is interrupted each time: on a busy node one with a gap is better than none."""
 
@@ -80,6 +82,7 @@ class Netlink:
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
         )
+        self._socket.settimeout(_ANSWER_TIMEOUT_S)
         self._socket.bind((0, 0))
         self._sequence = 0
         self._interrupted = False

@@ -4,7 +4,7 @@
                                  └─ A, AAAA, CNAME, HTTPS, SVCB; OPT for the rcode; others skipped
 
 Malformed is an error, and nothing of the message is believed. Incomplete is not: of a message that
-was cut (by the capture, by the server, by RECORDS_MAX) every part that is whole is given, and
+was cut (by the capture, by the server, by the limits below) every part that is whole is given, and
 `complete` is False. Bytes behind the last record are ignored, as resolvers do.
 """
 
@@ -14,7 +14,7 @@ import struct
 from typing import NamedTuple
 
 from exporter.names.cursor import Cursor, ParseError, TruncatedError
-from exporter.names.dns_name import LabelsMaxError, NameReader
+from exporter.names.dns_name import LimitError, NameReader
 
 A = 1
 CNAME = 5
@@ -28,10 +28,12 @@ QUERY = 0
 (RFC 2136, 2; of RFC 1035, 6.4 the answer is the question), so they are passed over."""
 
 RECORDS_MAX = 1024
-"""Questions and records read of a message: Kubernetes keeps to 1,000 endpoints of a service, which
-is the most that is seen in practice. A message can hold 13,000, at 2 to 6 microseconds each."""
+"""Questions and records read of a message: Kubernetes keeps to 1,000 endpoints of a service, the
+most that is seen in practice. A message can hold 13,000, at 2 to 6 microseconds each."""
+SERVICES_MAX = 64
+"""HTTPS and SVCB records read of a message: a service has one for each of its few providers."""
 HINTS_MAX = 8
-"""Addresses of a family taken from one HTTPS or SVCB record."""
+"""Addresses of a family taken from one of them."""
 
 _IN = 1
 _HEADER = struct.Struct(">HHHHHH")
@@ -119,6 +121,7 @@ class _MessageReader:
         self._cursor = Cursor(data)
         self._names = NameReader(self._cursor)
         self._opcode = QUERY
+        self._services_left = SERVICES_MAX
         self._extended_rcode = 0
         self._questions: list[Question] = []
         self._sections: tuple[list[Record], ...] = ([], [], [])
@@ -127,14 +130,15 @@ class _MessageReader:
         message_id, flags, *counts = self._cursor.unpack(_HEADER)
         truncated = bool(flags & 0x0200)
         self._opcode = flags >> 11 & 0xF
+        complete = False
         try:
-            complete = self._read_sections(counts)
-        except LabelsMaxError:
-            complete = False
+            self._read_sections(counts)
+            complete = True
+        except LimitError:
+            pass
         except TruncatedError:
             if not (partial or truncated):
                 raise
-            complete = False
         answers, authority, additional = map(tuple, self._sections)
         return Message(
             id=message_id,
@@ -149,8 +153,7 @@ class _MessageReader:
             additional=additional,
         )
 
-    def _read_sections(self, counts: list[int]) -> bool:
-        """False where there is more than RECORDS_MAX."""
+    def _read_sections(self, counts: list[int]) -> None:
         left = RECORDS_MAX
         for section, count in enumerate(counts):
             for _ in range(min(count, left)):
@@ -160,8 +163,7 @@ class _MessageReader:
                     self._read_record(self._sections[section - 1])
             left -= count
             if left < 0:
-                return False
-        return True
+                raise LimitError(f"more than {RECORDS_MAX} records")
 
     def _read_question(self) -> None:
         name = self._names.read_name()
@@ -184,6 +186,9 @@ class _MessageReader:
             elif rtype in _ADDRESS_LENS:
                 addresses = (cursor.take(_ADDRESS_LENS[rtype]),)
             else:
+                self._services_left -= 1
+                if self._services_left < 0:
+                    raise LimitError(f"more than {SERVICES_MAX} service records")
                 target, addresses = self._read_service(owner)
         # RFC 2181, 8: a TTL of more than 31 bits is 0.
         section.append(Record(owner, rtype, ttl if ttl <= _TTL_MAX else 0, addresses, target))

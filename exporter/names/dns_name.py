@@ -15,16 +15,16 @@ WIRE_NAME_MAX = 255
 """Bytes of a name, with the length of each label and the root: RFC 1035, 2.3.4."""
 POINTERS_MAX = 126
 """Pointers that lead to a label: each useful one follows a label, and no name has more of them."""
-LABELS_MAX = 8192
-"""Labels and pointers of a message. Enough for the longest answer that repeats one name, of 4,095
-records, and for one of a thousand hosts in one domain."""
+LABELS_MAX = 4096
+"""Labels of all names of a message, and pointers; a name that is said again is one pointer. That is
+four times the answers that RECORDS_MAX lets in, and bounds the time that 64 KB of names take."""
 
 _LABEL_MAX = 63
 _POINTER = 0xC0
 
 
-class LabelsMaxError(ParseError):
-    """The message has more labels than are read of one."""
+class LimitError(ParseError):
+    """The message is well-formed as far as it was read, and has more than is read of one."""
 
 
 class Name(NamedTuple):
@@ -51,27 +51,26 @@ class NameReader:
     def read_name(self, pointers: int = 0) -> Name:
         """The name at the cursor, which is left behind it; so many *pointers* led there.
 
-        RFC 1035, 4.1.4. Raises ParseError where it is malformed, LabelsMaxError beyond LABELS_MAX.
+        RFC 1035, 4.1.4. Raises ParseError where it is malformed, LimitError beyond LABELS_MAX.
         """
         cursor = self._cursor
         start = cursor.position
         labels: list[bytes] = []
         wire_len = 0
-        while True:
-            self._spend(1)
-            length = cursor.u8()
-            if length == 0:
-                return self._join(labels, wire_len, ROOT)
-            if length >= _POINTER:
-                target = (length - _POINTER) << 8 | cursor.u8()
-                return self._join(labels, wire_len, self._follow(target, start, pointers))
-            if length > _LABEL_MAX:
-                # RFC 6891, 5: the extended label types are not in use.
-                raise ParseError(f"a label of type {length >> 6}")
+        while 0 < (length := cursor.u8()) <= _LABEL_MAX:
             labels.append(cursor.take(length))
             wire_len += 1 + length
             if wire_len >= WIRE_NAME_MAX:
                 raise ParseError(f"a name of more than {WIRE_NAME_MAX} bytes")
+        self._spend(len(labels) + 1)
+        if length == 0:
+            tail = ROOT
+        elif length >= _POINTER:
+            tail = self._follow((length - _POINTER) << 8 | cursor.u8(), start, pointers)
+        else:
+            # RFC 6891, 5: the extended label types are not in use.
+            raise ParseError(f"a label of type {length >> 6}")
+        return self._join(labels, wire_len, tail) if labels else tail
 
     def _follow(self, target: int, start: int, pointers: int) -> Name:
         if target >= start:
@@ -87,8 +86,6 @@ class NameReader:
         return name
 
     def _join(self, labels: list[bytes], wire_len: int, tail: Name) -> Name:
-        if not labels:
-            return tail
         wire_len += tail.wire_len
         if wire_len > WIRE_NAME_MAX:
             raise ParseError(f"a name of more than {WIRE_NAME_MAX} bytes")
@@ -102,4 +99,4 @@ class NameReader:
     def _spend(self, labels: int) -> None:
         self._labels_left -= labels
         if self._labels_left < 0:
-            raise LabelsMaxError(f"more than {LABELS_MAX} labels")
+            raise LimitError(f"more than {LABELS_MAX} labels")

@@ -327,7 +327,9 @@ def test_events_are_taken_in_before_a_slot_is_free_again(bench: Bench) -> None:
 
 
 def test_what_comes_in_during_a_sweep_is_not_unaccounted_for(bench: Bench) -> None:
+    """Whether the sweep saw it or not."""
     bench.insert(3, OPENER)
+    bench.flows.add(3, 4, 400)
     bench.totals.while_reading = [0, 5]
     assert bench.unaccounted() == NOTHING
 

@@ -17,6 +17,7 @@ from exporter.names.dns import (
     HINTS_MAX,
     HTTPS,
     RECORDS_MAX,
+    SERVICES_MAX,
     SVCB,
     A,
     Message,
@@ -43,8 +44,9 @@ from tests.dns_messages import (
 )
 from tests.reads import counted_reads
 
-READS_MAX = 1 + 2 * LABELS_MAX + 20 * RECORDS_MAX
-"""Two for each label; for each record two, and of an HTTPS record's data sixteen at most."""
+READS_MAX = 1 + 2 * (LABELS_MAX + 128) + 2 * RECORDS_MAX + 20 * SERVICES_MAX
+"""Of a label two, also of a name that goes beyond the limit; of a record two, and of an HTTPS
+record's data so many."""
 
 HERE = pointer(AT_QUESTION)
 V4, V6 = bytes([192, 0, 2, 1]), bytes.fromhex("20010db8000000000000000000000001")
@@ -253,7 +255,15 @@ def test_more_labels_than_are_read_leave_the_message_incomplete() -> None:
     owner = wire(b".".join([b"a"] * 120))
     parsed = parse_message(answers(*[record(owner, A, V4)] * 100))
     assert not parsed.complete
-    assert 60 < len(parsed.answers) < 100
+    assert len(parsed.answers) == LABELS_MAX // 121
+
+
+def test_more_service_records_than_are_read_leave_the_message_incomplete() -> None:
+    some = [record(HERE, HTTPS, service(b"\0", (4, V4)))] * SERVICES_MAX
+    assert parse_message(answers(*some)).complete
+    parsed = parse_message(answers(*some, some[0], record(HERE, A, V4)))
+    assert not parsed.complete
+    assert len(parsed.answers) == SERVICES_MAX
 
 
 def test_messages_of_a_stream_come_one_after_the_other() -> None:

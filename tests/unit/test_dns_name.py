@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.names.cursor import Cursor, ParseError, TruncatedError
-from exporter.names.dns_name import LABELS_MAX, POINTERS_MAX, LabelsMaxError, NameReader
+from exporter.names.dns_name import LABELS_MAX, POINTERS_MAX, LimitError, NameReader
 from tests.dns_messages import pointer, wire
 
 LABEL_63 = b"a" * 63
@@ -132,7 +132,7 @@ def test_a_message_has_a_limited_number_of_labels_also_behind_pointers() -> None
     cursor = Cursor(data + (b"\x01b" + pointer(0)) * LABELS_MAX)
     cursor.seek(here)
     names = NameReader(cursor)
-    with pytest.raises(LabelsMaxError):
+    with pytest.raises(LimitError):
         [names.read_name() for _ in range(LABELS_MAX // 120)]
 
 

@@ -256,6 +256,60 @@ def test_what_a_pending_flow_has_counted_is_proof_too() -> None:
     assert it.fold.explained(0) == Count(8, 5100)
 
 
+def weight(it: Bench, domain: str) -> float:
+    """What the budget knows of a domain with a series."""
+    ranked = it.fold._table._budget._series.get(domain)
+    assert ranked is not None
+    return ranked.weight
+
+
+def test_the_budget_weighs_each_byte_once() -> None:
+    it = Bench(domains_max=1)
+    it.open(flow(3), "first.example")
+    it.add(3, 1, 100)
+    it.fold.swept(NOW)
+    assert weight(it, "first.example") == 100
+    now = later(TENURE_S)
+    it.open(flow(4))
+    it.add(4, 1, 5000)
+    it.decide(4, "second.example", now=now)
+    before = weight(it, "second.example")
+    it.fold.swept(now)
+    assert weight(it, "second.example") == before
+    now = later(2 * TENURE_S)
+    it.add(3, 1, 80_000, now=now)
+    before = weight(it, "first.example")
+    it.fold.swept(now)
+    assert weight(it, "first.example") == before
+
+
+def test_what_a_flow_counted_for_another_is_no_proof() -> None:
+    it = Bench(domains_max=1)
+    it.open(flow(3), "first.example")
+    it.add(3, 1, 100)
+    it.fold.swept(NOW)
+    it.open(flow(4), UNKNOWN)
+    it.add(4, 1, 1 << 40)
+    it.decide(4, "late.example", now=later(TENURE_S))
+    assert it.bytes() == {UNKNOWN: 1 << 40, "first.example": 100, OTHER: 0}
+    it.add(4, 1, 7, now=later(TENURE_S))
+    assert it.bytes() == {UNKNOWN: 1 << 40, "first.example": 100, OTHER: 7}
+
+
+def test_a_flow_whose_domain_left_counts_as_other_and_may_win_it_back() -> None:
+    it = Bench(domains_max=1)
+    it.open(flow(3), "first.example")
+    it.add(3, 1, 100)
+    it.fold.swept(NOW)
+    it.open(flow(4), "second.example")
+    it.add(4, 1, 1000, now=later(TENURE_S))
+    it.fold.swept(later(TENURE_S))
+    it.add(3, 1, 5, now=later(TENURE_S))
+    assert it.bytes() == {UNKNOWN: 0, "second.example": 1000, OTHER: 5}
+    it.add(3, 1, 9000, now=later(2 * TENURE_S))
+    assert it.bytes() == {UNKNOWN: 0, "first.example": 9000, OTHER: 5}
+
+
 def test_a_domain_that_comes_back_starts_from_zero_with_a_new_start_time() -> None:
     it = Bench(domains_max=1)
     it.open(flow(3), "first.example")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -191,24 +192,32 @@ def served_by(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answers], H
     sockets: list[socket.socket] = []
 
     def make(answer: Answers) -> Helper:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sockets.extend((ours, theirs))
-        ours.settimeout(LONG_S)
-        made = Helper.__new__(Helper)
-        made._socket = ours
-        made._asked = 0
+        class Process:
+            """As Popen: has the helper's end of the socket, and never ends by itself."""
 
-        def serve() -> None:
-            while message := theirs.recv(4096):
-                answer(theirs, message.decode())
+            def __init__(self, _: object, *, pass_fds: list[int], **__: object) -> None:
+                self.socket = socket.socket(fileno=os.dup(pass_fds[0]))
+                sockets.append(self.socket)
+                threading.Thread(target=self._serve, daemon=True).start()
 
-        threading.Thread(target=serve, daemon=True).start()
+            def _serve(self) -> None:
+                while message := self.socket.recv(4096):
+                    answer(self.socket, message.decode())
+
+            def poll(self) -> None:
+                return None
+
+        with monkeypatch.context() as patched:
+            patched.setattr(subprocess, "Popen", Process)
+            made = Helper()
+        sockets.append(made._socket)
+        made._socket.settimeout(LONG_S)
         return made
 
     yield make
     for each in sockets:
-        with each:
-            each.shutdown(socket.SHUT_RDWR) if each.fileno() >= 0 else None
+        with each, contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 def test_questions_and_answers(served_by: Callable[[Answers], Helper]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from exporter.capture.interfaces import KEEP_VANISHED_S, RETRY_S
+from exporter.capture.interfaces import KEEP_VANISHED_S, RETRY_S, UNREGISTERED_SLOT
 from exporter.errors import ExporterError
 from tests.unit.world import WALL_S, Follower
 
@@ -234,6 +234,7 @@ def test_one_that_cannot_be_attached_is_tried_again_and_complained_of_once(
     assert it.attached() == []
     assert it.world.asked.count("attach 1 auto ") == 2
     assert warnings(caplog, "eth0") == ["eth0 is not counted: the kernel refuses"]
+    assert it.world.slot_of("eth0") == UNREGISTERED_SLOT
     it.world.refusal = ""
     it.look(RETRY_S)
     assert it.attached() == ["eth0"]

@@ -52,6 +52,8 @@ class Directory:
         self.by_slot: dict[int, Flow] = {}
 
     def flows(self, slots: Iterable[int]) -> list[Flow]:
+        slots = list(slots)
+        assert all(slot < SLOTS for slot in slots)
         return [self.by_slot[slot] for slot in slots if slot in self.by_slot]
 
     def peer(self, slot: int) -> int | None:

@@ -21,6 +21,8 @@ from tests.unit.recorded_links import LINKS
 NEWLINK = 16
 ERROR = 2
 DONE = 3
+NOTHING = 1
+"""NLMSG_NOOP, which the kernel does not answer."""
 DUMP_INTERRUPTED = 0x10
 
 IFNAME = 3
@@ -206,6 +208,17 @@ def test_a_dump_that_is_interrupted_each_time_is_taken_as_it_is_in_the_end() -> 
     request, scripted = answered_by(*(interrupted(sequence) for sequence in range(1, 100)))
     assert request.dump(18, b"") == [b"a"]
     assert 1 < len(scripted.asked) < 20
+
+
+def test_an_answer_that_never_comes_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The helper would outlive the server, whose end it could not see."""
+    monkeypatch.setattr(netlink, "_ANSWER_TIMEOUT_S", 0.05)
+    request = Netlink()
+    with pytest.raises(TimeoutError):
+        request.request(NOTHING, b"", 0)
+    request.close()
 
 
 def drained(*answers: bytes | OSError) -> bool:

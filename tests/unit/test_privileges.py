@@ -59,12 +59,14 @@ def look():
         "/proc/stat": tries(lambda: open("/proc/stat")),
         "/proc/1/stat": tries(lambda: open("/proc/1/stat")),
         "list /": tries(lambda: os.listdir("/")),
-        "write": tries(lambda: open("/tmp/ayaflow-test-privileges", "x")),
+        "write": tries(lambda: os.close(os.open("/tmp", os.O_TMPFILE | os.O_RDWR))),
         "run": tries(lambda: os.posix_spawn("/bin/true", ["true"], {})),
         "be root": tries(lambda: os.setuid(0)),
         "raw socket": tries(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)),
     }
 
+if os.getuid() == 0:
+    os.setgroups([0, 4, 27])
 for step in before:
     if step == "user":
         os.setgroups([4321])

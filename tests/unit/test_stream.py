@@ -61,6 +61,7 @@ def test_repeated_and_overlapping_segments_add_each_byte_once(start: int) -> Non
 def test_of_two_that_disagree_the_one_that_begins_or_came_first_counts() -> None:
     assert beginnings((2, b"bbbb"), (0, b"aaaa"))[0] == b"aaaabb"
     assert beginnings((0, b"aaaa"), (0, b"bbbb"))[0] == b"aaaa"
+    assert beginnings((0, b"bbbb"), (0, b"aaaa"))[0] == b"bbbb"
     assert beginnings((0, b"aaaa"), (2, b"bbbb"))[0] == b"aaaabb"
     assert beginnings((0, b"aaaa"), (0, b"bbbbbb"))[0] == b"aaaabb"
 

@@ -138,6 +138,9 @@ class World:
         after = (before[0] + counted, before[1] + counted * BYTES, *before[2:])
         os.pwrite(self._totals_fd, DEVICE_TOTALS.pack(*after), place)
 
+    def slot_of(self, name: str) -> int:
+        return self._device(self.ifindex(name))[0]
+
     def _device(self, ifindex: int) -> tuple[int, bool]:
         """Its slot, and whether it is only listened to."""
         for probe in range(DEVICE_PROBES):

@@ -5,8 +5,9 @@
  *	sender --device IF --to MAC --flows N (--count N | --seconds S) [--cpu N] [--ipv6]
  *	       [--reply-device IF]
  *
- * Packets go round-robin over the flows; flow N has the source address 10.0.0.0 + N or 2001:db8::N, all
- * else is the same. With --reply-device each batch is answered from there, addresses and ports
+ * Packets go round-robin over the flows; flow N has a source address of its own in 10.0.0.0/8 or
+ * 2001:db8::/96, all else is the same. Addresses do not follow one another: no table is to profit from
+ * that. With --reply-device each batch is answered from there, addresses and ports
  * swapped, to an Ethernet address that nobody has. A batch is 64 packets: so soon comes the answer.
  *
  * Prints how many packets were sent from the first device, and as many are answers.
@@ -105,6 +106,15 @@ static void put_ipv6(unsigned char *ip, int is_reply)
 	put_udp(ip + IPV6_LEN, is_reply);
 }
 
+/* Every number below 2^24 becomes another one, with nothing left of their order. */
+static uint32_t scatter(uint32_t flow)
+{
+	flow = flow * 0x9e3779b1u & 0xffffff;
+	flow ^= flow >> 11;
+	flow = flow * 0x85ebca6bu & 0xffffff;
+	return flow ^ flow >> 13;
+}
+
 static void set_flow(const struct side *side, unsigned char *frame, uint32_t flow)
 {
 	unsigned char *ip = frame + ETH_HLEN;
@@ -112,10 +122,10 @@ static void set_flow(const struct side *side, unsigned char *frame, uint32_t flo
 	int i;
 
 	if (side->is_ipv6) {
-		put32(ip + (side->is_reply ? 36 : 20), flow);
+		put32(ip + (side->is_reply ? 36 : 20), scatter(flow));
 		return;
 	}
-	put32(ip + (side->is_reply ? 16 : 12), 0x0a000000 + flow);
+	put32(ip + (side->is_reply ? 16 : 12), 0x0a000000 + scatter(flow));
 	put16(ip + 10, 0);
 	for (i = 0; i < IPV4_LEN; i += 2)
 		sum += (uint32_t)ip[i] << 8 | ip[i + 1];

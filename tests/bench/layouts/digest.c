@@ -84,6 +84,7 @@ static __always_inline __u32 digest_key(const struct flow_key *key, __u8 family,
 			    half_product(key->ports, HASH_KEY_11, HASH_KEY_12);
 		sum = digest[0] + meta;
 	}
+	sum ^= sum >> 32;
 	return sum * HASH_KEY_6 >> (64 - FLOW_SLOTS_LOG2);
 }
 
