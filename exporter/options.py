@@ -150,7 +150,7 @@ OPTIONS = (
     Option(
         key="ring.size",
         parse=values.power_of_two_size(os.sysconf("SC_PAGE_SIZE"), RING_SIZE_LIMIT),
-        default="128KiB",
+        default="64KiB",
         metavar="SIZE",
         help="Of the ring that tells of new and ended flows: a power of two, a page at least.",
     ),

@@ -211,13 +211,14 @@ def _make_loop(
         if events.drain():
             refresh()
 
-    def serve_snapshot() -> None:
-        desk.begin()
-        desk.serve(counting.snapshot(now()))
-
     def poll() -> None:
         counting.drain(now())
         counting.decide_due(now())
+
+    def serve_snapshot() -> None:
+        desk.begin()
+        poll()
+        desk.serve(counting.snapshot(now()))
 
     loop.on_readable(kernel.ring.fd, poll)
     if kernel.payloads is not None:

@@ -27,7 +27,7 @@ class GracePeriods:
         self._inner = struct.pack("=I", inner_fd)
         self._wanted = threading.Semaphore(0)
         self._running = False
-        threading.Thread(target=self._serve, name="grace", daemon=True).start()
+        self._thread: threading.Thread | None = None
 
     @property
     def running(self) -> bool:
@@ -36,6 +36,9 @@ class GracePeriods:
 
     def start(self) -> None:
         """Asks for a grace period that begins now; one at a time."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="grace", daemon=True)
+            self._thread.start()
         self._running = True
         self._wanted.release()
 

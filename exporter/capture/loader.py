@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import importlib.util
-import json
 import mmap
 import os
 import socket
@@ -129,7 +128,7 @@ class Loader:
                     f"import sys; sys.path += {paths!r}\n"
                     f"from exporter.capture.loader import child_main\n"
                     f"child_main({theirs.fileno()}, {str(source)!r})",
-                    json.dumps(asdict(settings)),
+                    *(f"{name}={value}" for name, value in asdict(settings).items()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
@@ -152,14 +151,13 @@ class Loader:
         finally:
             self._socket.close()
         self._child.wait()
-        answer = json.loads(message) if message else {}
-        if "error" in answer or len(descriptors) != len(self._names):
-            for descriptor in descriptors:
-                os.close(descriptor)
-            raise ExporterError(answer.get("error") or self._last_words())
+        verdict, _, words = message.decode().partition(" ")
+        if verdict != "ok" or len(descriptors) != len(self._names):
+            bpf.close_all(descriptors)
+            raise ExporterError(words if verdict == "error" else self._last_words())
         os.close(self._log)
         named = dict(zip(self._names, descriptors, strict=True))
-        return Programs(**named, bcc_version=answer["bcc_version"])
+        return Programs(**named, bcc_version=words)
 
     def _last_words(self) -> str:
         lines = os.pread(self._log, 1 << 20, 0).decode(errors="replace").strip().splitlines()
@@ -196,17 +194,20 @@ def compiler_flags(settings: LoaderSettings, source: Path) -> list[str]:
 
 
 def child_main(socket_fd: int, source: str) -> None:
-    """The child: its one answer is JSON, and the descriptors in the order of Programs."""
+    """The child. Its one answer is `ok VERSION`, with the descriptors, or `error SENTENCE`."""
     channel = socket.socket(fileno=socket_fd)
+    settings = {
+        name: int(value) for name, _, value in (word.partition("=") for word in sys.argv[1:])
+    }
     try:
-        answer, descriptors = _load(LoaderSettings(**json.loads(sys.argv[1])), Path(source))
+        version, descriptors = _load(LoaderSettings(**settings), Path(source))
     except ExporterError as error:
-        channel.send(json.dumps({"error": str(error)}).encode())
+        channel.send(f"error {error}".encode())
         return
-    socket.send_fds(channel, [json.dumps(answer).encode()], descriptors)
+    socket.send_fds(channel, [f"ok {version}".encode()], descriptors)
 
 
-def _load(settings: LoaderSettings, source: Path) -> tuple[dict[str, str], list[int]]:
+def _load(settings: LoaderSettings, source: Path) -> tuple[str, list[int]]:
     try:
         import bcc
         from bcc import BPF
@@ -221,7 +222,7 @@ def _load(settings: LoaderSettings, source: Path) -> tuple[dict[str, str], list[
     except Exception as error:  # bcc raises the bare Exception
         raise ExporterError(_explain(str(error))) from error
     descriptors = [ingress.fd, egress.fd, *(program[name].map_fd for name in _maps(settings))]
-    return {"bcc_version": str(bcc.__version__)}, descriptors
+    return str(bcc.__version__), descriptors
 
 
 def _explain(error: str) -> str:

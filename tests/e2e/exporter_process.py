@@ -50,7 +50,7 @@ class Exporter:
         # Most tests are of the counts: they need not wait 2 s for names that never come.
         self._flags = (
             *("--web.listen-address", f"127.0.0.1:{port}"),
-            *("--names.grace", "100ms"),
+            *("--names.grace", "0s"),
             *flags,
         )
         self._stdout = os.memfd_create("stdout")

@@ -49,7 +49,7 @@ def test_defaults() -> None:
         user="65534",
         web=config.WebConfig(":10517", "/metrics"),
         flows=config.FlowsConfig(50000, 60.0),
-        ring=config.RingConfig(131072, 131072),
+        ring=config.RingConfig(65536, 131072),
         names=config.NamesConfig(deep_inspect=True, interface=(), grace_s=2.0),
         domains=config.DomainsConfig(mode="full", max=200, idle_s=86400.0, hide=(), expected=()),
         metrics=config.MetricsConfig(labels=(), scopes=()),
