@@ -80,7 +80,7 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path)
     loaded = load_text(tmp_path, text, "--flows.max", "20", "--interface", "wan0")
     assert loaded.flows == config.FlowsConfig(20, 5.0)
     assert loaded.interface == ("wan0",)
-    assert loaded.ring.size == 131072
+    assert loaded.ring.size == 65536
 
 
 def test_a_switch_of_the_file_can_be_turned_off_by_flag(tmp_path: Path) -> None:
