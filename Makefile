@@ -20,8 +20,9 @@ TEST_PACKAGES := 'bpftool|linux-tools-generic' clang-format curl dnsmasq-base et
 PORT ?= 10517
 ARGS ?=
 PYTEST_ARGS ?=
+FUZZ_ARGS ?=
 
-.PHONY: help setup test-setup run test corpus bench check format clean
+.PHONY: help setup test-setup run test corpus bench fuzz check format clean
 
 help: ## These lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -45,6 +46,10 @@ corpus: test-setup ## The long replay: one exporter for each capture
 
 bench: test-setup ## Figures: the kernel program's cost for a packet, the exporter's memory
 	@for bench in tests/bench/[a-z]*.py; do $(SUDO) $(BIN)/python "$$bench"; done
+
+fuzz: test-setup ## Coverage-guided fuzzing, ten minutes a parser; FUZZ_ARGS='dns --seconds 60'
+	@$(BIN)/python -m pip install -q -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 check: test-setup ## Lint, format and types
 	@$(BIN)/ruff check

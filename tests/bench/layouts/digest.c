@@ -103,7 +103,7 @@ static __always_inline void announce(__u32 type, __u64 head, const struct flow_k
 	send_event(type, &flow, slot, cell);
 }
 
-static __always_inline int count_flow(const struct packet *packet, struct wire_counts wire,
+static __always_inline int count_here(const struct packet *packet, struct wire_counts wire,
 				      __u64 device_slot, const __u32 direction,
 				      struct device_totals *cell)
 {
@@ -161,4 +161,13 @@ static __always_inline int count_flow(const struct packet *packet, struct wire_c
 	__sync_lock_test_and_set(&entry->head, head);
 	announce(FLOW_EVENT_NEW, head, &key, counts, slot, cell);
 	return 1;
+}
+
+/* Without payload inspection nobody looks behind the pointer: it says whether there was room. */
+static __always_inline struct flow_entry *count_flow(const struct packet *packet,
+						     struct wire_counts wire, __u64 device_slot,
+						     const __u32 direction,
+						     struct device_totals *cell, __u32 *slot)
+{
+	return (struct flow_entry *)(long)count_here(packet, wire, device_slot, direction, cell);
 }
