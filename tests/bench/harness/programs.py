@@ -182,7 +182,7 @@ class Monitor:
     def close(self) -> None:
         """Lets go of programs and maps, except what is still mapped."""
         for name, descriptor in asdict(self._programs).items():
-            if name.endswith("_fd"):
+            if name.endswith("_fd") and descriptor is not None:
                 os.close(descriptor)
 
     def runs(self, direction: int) -> RunTime:
