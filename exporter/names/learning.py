@@ -1,10 +1,10 @@
 """Learns names from payloads, and gives each flow the best that is known of it.
 
 Strongest evidence first: what the connection itself states (TLS, QUIC, HTTP); what its client was
-told by DNS; what anybody on the node was told, while that is unambiguous. A connection may state
-its name a moment after it opens, so each flow is pending for a grace period: a statement decides
-at once, else DNS does when the period is over, as of the time when the flow opened. A statement
-that comes later still counts, for what follows it.
+told by DNS, unless it asks for others; what anybody on the node was told, while that is
+unambiguous. A connection may state its name a moment after it opens, so each flow is pending for a
+grace period: a statement decides at once, else DNS does when the period is over, as of the time
+when the flow opened. A statement that comes later still counts, for what follows it.
 
 Slots are of the flow table; times in seconds of CLOCK_BOOTTIME. Every table here is bounded.
 """
@@ -17,7 +17,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Protocol
 
-from exporter.capture.records import FLOW_OPENER, Flow, Payload
+from exporter.capture.records import FLOW_OPENER, PAYLOAD_NO_SLOT, Flow, Payload
 from exporter.memory import zeros
 from exporter.names.attribution import (
     DNS,
@@ -35,6 +35,7 @@ from exporter.names.dns_names import DnsNames
 from exporter.names.domains import UNKNOWN
 from exporter.names.inspection import DnsSeen, Finding, Inspection
 from exporter.names.policy import Policy
+from exporter.names.relays import Relays
 
 CONNECTIONS_MAX = 4_096
 """Connections whose statement is remembered for the flow of the answers, which may open later."""
@@ -96,6 +97,7 @@ class Learning:
         self._directory = directory
         self._inspection = inspection
         self._dns_names = dns_names
+        self._relays = Relays()
         self._health = health
         self._policy = policy
         self._grace_s = grace_s
@@ -148,11 +150,24 @@ class Learning:
         if message.is_response:
             client, client_port, server = server, payload.destination_port, client
         heard_s = payload.boot_ns / 1e9
+        if message.questions:
+            self._see_relay(seen, client, heard_s)
         if self._health.see(message, client, client_port, server, heard_s):
             resolution = maybe_resolution(message)
             if resolution is not None:
                 self._learned[DNS] += 1
                 self._dns_names.learn(resolution, client, heard_s)
+
+    def _see_relay(self, seen: DnsSeen, client: bytes, heard_s: float) -> None:
+        question = seen.message.questions[0]
+        asked = (question.name, question.qtype)
+        if seen.payload.slot != PAYLOAD_NO_SLOT:
+            if not seen.message.is_response:
+                self._relays.left(asked, client, heard_s)
+        elif seen.message.is_response:
+            self._relays.told(asked, client)
+        else:
+            self._relays.heard(asked, client, heard_s)
 
     def _stated_by(self, finding: Finding) -> list[Verdict]:
         if finding.name is None:
@@ -211,9 +226,10 @@ class Learning:
         client, server = flow.source, flow.destination
         if not flow.flags & FLOW_OPENER:
             client, server = server, client
-        name = self._dns_names.name_for(client, server, opened_s)
-        if name is not None:
-            return self._verdict(flow.slot, name, DNS)
+        if not self._relays.has(client, opened_s):
+            name = self._dns_names.name_for(client, server, opened_s)
+            if name is not None:
+                return self._verdict(flow.slot, name, DNS)
         name = self._dns_names.node_name_for(server, opened_s)
         if name is not None:
             return self._verdict(flow.slot, name, DNS_NODE)

@@ -344,6 +344,21 @@ def test_two_names_of_one_address_are_unknown_unless_the_client_itself_asked(ben
     assert bench.due() == [Verdict(5, "one.example", DNS)]
 
 
+def test_what_a_client_asked_for_others_is_not_what_it_asked(bench: Bench) -> None:
+    """Of two names that share the address, nobody knows which a pod behind it wants."""
+    for name in ("one.example", "two.example"):
+        heard = udp(message([question(name)], flags=0x0100), server=RESOLVER, server_port=53)
+        heard = heard._replace(source=OTHER_CLIENT, boot_ns=int((NOW_S - 2) * 1e9))
+        assert bench.read(heard) == []
+        passed_on = heard._replace(source=CLIENT, source_port=5353, slot=9)
+        assert bench.read(passed_on, answer_to(passed_on, name, 0x1234)) == []
+        if name == "one.example":
+            bench.open_both()
+            assert [v[1:3] for v in bench.due()] == [("one.example", DNS_NODE)] * 2
+    bench.open_both()
+    assert [v[1:3] for v in bench.due()] == [(UNKNOWN, NONE)] * 2
+
+
 def test_who_opened_the_connection_is_its_client(bench: Bench) -> None:
     """A node that serves a client with a name does not call it by that."""
     bench.tell("client.example", address=CLIENT, client=SERVER)
