@@ -68,14 +68,14 @@ class Counting:
     def drain(self, now: Now) -> None:
         """Takes in the events of new and ended flows, then what payloads say of them."""
         table, fold = self._kernel.table, self._fold
-        for _, kind, slot, head, source, destination, ports, *_ in self._kernel.ring.drain():
+        for boot_ns, kind, slot, head, source, destination, ports, *_ in self._kernel.ring.drain():
             if kind != FLOW_EVENT_NEW:
                 table.ended(slot)
                 fold.ended(slot, now)
             elif table.announced(slot, head):
                 flow = decode_flow(slot, head, source, destination, ports)
                 fold.opened(flow)
-                self._attribute(flow, now)
+                self._attribute(flow, boot_ns / 1e9, now)
         if self._kernel.payloads is not None:
             for payload in self._kernel.payloads.drain():
                 self._decide(self._attribution.read(payload), now)
@@ -84,9 +84,9 @@ class Counting:
         """Decides on flows that have been pending for long enough."""
         self._decide(self._attribution.due(now.boot_s), now)
 
-    def _attribute(self, flow: Flow, now: Now) -> None:
+    def _attribute(self, flow: Flow, opened_s: float, now: Now) -> None:
         """Asks whose a flow is that was opened, once all that is folded of it was added."""
-        verdict = self._attribution.opened(flow, now.boot_s)
+        verdict = self._attribution.opened(flow, opened_s)
         if verdict is not None:
             self._decide((verdict,), now)
 
@@ -111,7 +111,7 @@ class Counting:
                     self._fold.opened(flow)
                 self._fold.add(window.changes, now)
                 for flow in window.opened:
-                    self._attribute(flow, now)
+                    self._attribute(flow, now.boot_s, now)
             for (slot, direction), totals in before.items():
                 self._fold.add_without_flow(slot, direction, totals)
             self._fold.swept(now)

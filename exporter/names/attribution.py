@@ -45,7 +45,7 @@ class Attribution(Protocol):
     Times are in seconds of CLOCK_BOOTTIME.
     """
 
-    def opened(self, flow: Flow, now_s: float) -> Verdict | None:
+    def opened(self, flow: Flow, opened_s: float) -> Verdict | None:
         """What is known of a flow as it opens; None: it is pending, and gets its verdict later."""
 
     def read(self, payload: Payload) -> Sequence[Verdict]:
@@ -70,7 +70,7 @@ class Attribution(Protocol):
 class Unattributed:
     """Without payloads every flow is unknown at once."""
 
-    def opened(self, flow: Flow, now_s: float) -> Verdict | None:
+    def opened(self, flow: Flow, opened_s: float) -> Verdict | None:
         return Verdict(flow.slot, UNKNOWN, NONE)
 
     def read(self, payload: Payload) -> Sequence[Verdict]:

@@ -1,22 +1,23 @@
 """Learns names from payloads, and gives each flow the best that is known of it.
 
 Strongest evidence first: what the connection itself states (TLS, QUIC, HTTP); what its client was
-told by DNS; what anybody on the node was told, while that is unambiguous. A connection may state
-its name a moment after it opens, so each flow is pending for a grace period: a statement decides
-at once, else DNS does when the period is over, as of the time when the flow opened. A statement
-that comes later still counts, for what follows it.
+told by DNS, unless it asks for others; what anybody on the node was told, while that is
+unambiguous. A connection may state its name a moment after it opens, so each flow is pending for a
+grace period: a statement decides at once, else DNS does when the period is over, as of the time
+when the flow opened. A statement that comes later still counts, for what follows it.
 
 Slots are of the flow table; times in seconds of CLOCK_BOOTTIME. Every table here is bounded.
 """
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Protocol
 
-from exporter.capture.records import FLOW_OPENER, Flow, Payload
+from exporter.capture.records import FLOW_OPENER, PAYLOAD_NO_SLOT, Flow, Payload
 from exporter.memory import zeros
 from exporter.names.attribution import (
     DNS,
@@ -34,11 +35,40 @@ from exporter.names.dns_names import DnsNames
 from exporter.names.domains import UNKNOWN
 from exporter.names.inspection import DnsSeen, Finding, Inspection
 from exporter.names.policy import Policy
+from exporter.names.relays import Relays
 
 CONNECTIONS_MAX = 4_096
 """Connections whose statement is remembered for the flow of the answers, which may open later."""
 
 _PORT_DNS = 53
+
+_BATCH_S = 0.05
+"""How much later than the first flow of a batch another may have opened."""
+
+_TICK_S = 2**-16
+"""Precise enough to say which of two answers came before a flow, whose packets take longer."""
+
+_TICKS_MASK = 0xFFFFFFFF
+_TICKS_HALF = 1 << 31
+
+
+def _ticks(at_s: float) -> int:
+    """Rounded up: what came before is not after it."""
+    return math.ceil(at_s / _TICK_S) & _TICKS_MASK
+
+
+class _Batch:
+    """Flows that opened at about the same time, by slot."""
+
+    __slots__ = ("first_s", "latest_s", "slots")
+
+    def __init__(self, opened_s: float) -> None:
+        self.first_s = self.latest_s = opened_s
+        self.slots = array("I")
+
+    def add(self, slot: int, opened_s: float) -> None:
+        self.slots.append(slot)
+        self.latest_s = max(self.latest_s, opened_s)
 
 
 class Directory(Protocol):
@@ -67,25 +97,27 @@ class Learning:
         self._directory = directory
         self._inspection = inspection
         self._dns_names = dns_names
+        self._relays = Relays()
         self._health = health
         self._policy = policy
         self._grace_s = grace_s
-        self._is_pending = zeros("B", directory.slots)
-        self._batches: deque[tuple[float, array[int]]] = deque()
-        """When each flow of a batch opened, at the latest, and their slots; oldest first."""
+        self._pending_since = zeros("I", directory.slots)
+        """Ticks of when the flow opened, modulo their range; 0 if it is not pending."""
+        self._batches: deque[_Batch] = deque()
+        """Oldest first."""
         self._stated: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
 
-    def opened(self, flow: Flow, now_s: float) -> Verdict | None:
+    def opened(self, flow: Flow, opened_s: float) -> Verdict | None:
         """What is known of a flow as it opens; None: it is pending, and gets its verdict later."""
         if _PORT_DNS in (flow.source_port, flow.destination_port):
             return Verdict(flow.slot, UNKNOWN, NONE)
         stated = self._stated.get(_connection(flow)) if self._stated else None
         if stated is not None:
             return self._verdict(flow.slot, *stated)
-        self._is_pending[flow.slot] = 1
-        if not self._batches or self._batches[-1][0] != now_s:
-            self._batches.append((now_s, array("I")))
-        self._batches[-1][1].append(flow.slot)
+        self._pending_since[flow.slot] = _ticks(opened_s) or 1
+        if not self._batches or opened_s > self._batches[-1].first_s + _BATCH_S:
+            self._batches.append(_Batch(opened_s))
+        self._batches[-1].add(flow.slot, opened_s)
         return None
 
     def learned(self) -> tuple[tuple[str, int], ...]:
@@ -118,11 +150,24 @@ class Learning:
         if message.is_response:
             client, client_port, server = server, payload.destination_port, client
         heard_s = payload.boot_ns / 1e9
+        if message.questions:
+            self._see_relay(seen, client, heard_s)
         if self._health.see(message, client, client_port, server, heard_s):
             resolution = maybe_resolution(message)
             if resolution is not None:
                 self._learned[DNS] += 1
                 self._dns_names.learn(resolution, client, heard_s)
+
+    def _see_relay(self, seen: DnsSeen, client: bytes, heard_s: float) -> None:
+        question = seen.message.questions[0]
+        asked = (question.name, question.qtype)
+        if seen.payload.slot != PAYLOAD_NO_SLOT:
+            if not seen.message.is_response:
+                self._relays.left(asked, client, heard_s)
+        elif seen.message.is_response:
+            self._relays.told(asked, client)
+        else:
+            self._relays.heard(asked, client, heard_s)
 
     def _stated_by(self, finding: Finding) -> list[Verdict]:
         if finding.name is None:
@@ -142,34 +187,49 @@ class Learning:
         peer = self._directory.peer(slot)
         slots = [slot] if peer is None else [slot, peer]
         for each in slots:
-            self._is_pending[each] = 0
+            self._pending_since[each] = 0
         return [self._verdict(each, finding.name, finding.source) for each in slots]
 
     def due(self, now_s: float) -> list[Verdict]:
         """The flows whose grace period is over."""
         verdicts: list[Verdict] = []
-        while self._batches and self._batches[0][0] + self._grace_s <= now_s:
-            opened_s, slots = self._batches.popleft()
-            waiting = [slot for slot in slots if self._is_pending[slot]]
-            for flow in self._directory.flows(waiting):
-                self._is_pending[flow.slot] = 0
-                verdicts.append(self._by_dns(flow, opened_s))
+        while self._batches and self._batches[0].latest_s + self._grace_s <= now_s:
+            batch = self._batches.popleft()
+            for slot in batch.slots:
+                # A slot may have been given to another flow since.
+                if self._opened_s(slot, now_s) <= batch.latest_s + _TICK_S:
+                    verdicts += self._by_dns(slot, now_s)
         return verdicts
 
     def closed(self, slot: int, now_s: float) -> list[Verdict]:
         """The verdict on a flow that waits no longer; none if it has one already."""
-        if not self._is_pending[slot]:
-            return []
-        self._is_pending[slot] = 0
-        return [self._by_dns(flow, now_s) for flow in self._directory.flows((slot,))]
+        return self._by_dns(slot, now_s)
 
-    def _by_dns(self, flow: Flow, opened_s: float) -> Verdict:
+    def _opened_s(self, slot: int, now_s: float) -> float:
+        """When a pending flow opened; it may be a little after *now_s*."""
+        since: int = self._pending_since[slot]
+        ago = (_ticks(now_s) - since + _TICKS_HALF & _TICKS_MASK) - _TICKS_HALF
+        return now_s - ago * _TICK_S
+
+    def _by_dns(self, slot: int, now_s: float) -> list[Verdict]:
+        """Decides on both flows of a connection at once, as of when the first of them opened."""
+        if not self._pending_since[slot]:
+            return []
+        peer = self._directory.peer(slot)
+        slots = [each for each in (slot, peer) if each is not None and self._pending_since[each]]
+        opened_s = min(self._opened_s(each, now_s) for each in slots)
+        for each in slots:
+            self._pending_since[each] = 0
+        return [self._told(flow, opened_s) for flow in self._directory.flows(slots)]
+
+    def _told(self, flow: Flow, opened_s: float) -> Verdict:
         client, server = flow.source, flow.destination
         if not flow.flags & FLOW_OPENER:
             client, server = server, client
-        name = self._dns_names.name_for(client, server, opened_s)
-        if name is not None:
-            return self._verdict(flow.slot, name, DNS)
+        if not self._relays.has(client, opened_s):
+            name = self._dns_names.name_for(client, server, opened_s)
+            if name is not None:
+                return self._verdict(flow.slot, name, DNS)
         name = self._dns_names.node_name_for(server, opened_s)
         if name is not None:
             return self._verdict(flow.slot, name, DNS_NODE)

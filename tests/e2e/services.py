@@ -166,9 +166,10 @@ class Server:
 
 
 class Echo(Server):
-    """Sends back what it gets."""
+    """Sends back what it gets, as long as the client likes."""
 
     def serve(self, plug: socket.socket) -> None:
+        plug.settimeout(None)
         while data := plug.recv(65536):
             plug.sendall(data)
 
@@ -217,7 +218,9 @@ def say(plug: socket.socket, size: int = 2000) -> None:
     plug.sendall(bytes(size))
     left = size
     while left:
-        left -= len(plug.recv(left))
+        received = len(plug.recv(left))
+        assert received, f"the connection was closed with {left} bytes to come"
+        left -= received
 
 
 def talk(client: Namespace, remote: str, size: int = 2000) -> int:

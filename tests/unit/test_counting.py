@@ -87,10 +87,10 @@ class Names(Unattributed):
         self.is_patient = False
         """Whether flows that open are pending."""
 
-    def opened(self, flow: Flow, now_s: float) -> Verdict | None:
-        assert now_s < CREATED_S, "the clock is monotonic"
+    def opened(self, flow: Flow, opened_s: float) -> Verdict | None:
+        assert opened_s < CREATED_S, "the clock is monotonic"
         if not self.is_patient:
-            return super().opened(flow, now_s)
+            return super().opened(flow, opened_s)
         self.pending[flow.slot] = flow
         return None
 

@@ -245,12 +245,30 @@ def test_a_name_that_is_stated_again_is_remembered_anew(bench: Bench) -> None:
 
 def test_a_flow_waits_for_as_long_as_the_grace_period(bench: Bench) -> None:
     bench.open(up())
-    bench.open(down(), NOW_S + 0.5)
+    bench.open(up(5, port=FIRST), NOW_S + 0.5)
     assert bench.due(NOW_S + GRACE_S - 0.01) == []
     assert bench.due(NOW_S + GRACE_S) == [Verdict(UP, UNKNOWN, NONE)]
     assert bench.due(NOW_S + GRACE_S + 0.49) == []
-    assert bench.due(NOW_S + GRACE_S + 0.5) == [Verdict(DOWN, UNKNOWN, NONE)]
+    assert bench.due(NOW_S + GRACE_S + 0.5) == [Verdict(5, UNKNOWN, NONE)]
     assert bench.due(NOW_S + 100) == []
+
+
+def test_both_directions_are_decided_as_of_when_the_first_of_them_opened(bench: Bench) -> None:
+    bench.tell("told.example")
+    bench.open(up())
+    bench.tell("late.example", at_s=NOW_S + 0.2)
+    bench.open(down(), NOW_S + 0.5)
+    both = [Verdict(UP, "told.example", DNS), Verdict(DOWN, "told.example", DNS)]
+    assert bench.due(NOW_S + GRACE_S) == both
+    assert bench.due(NOW_S + 100) == []
+
+
+def test_a_slot_that_is_another_flow_s_by_then_waits_anew(bench: Bench) -> None:
+    bench.open(up())
+    assert bench.close(UP, NOW_S + 0.5) == [Verdict(UP, UNKNOWN, NONE)]
+    bench.open(up(port=FIRST), NOW_S + 1)
+    assert bench.due(NOW_S + GRACE_S) == []
+    assert bench.due(NOW_S + GRACE_S + 1) == [Verdict(UP, UNKNOWN, NONE)]
 
 
 def test_without_a_grace_period_dns_decides_at_the_next_look() -> None:
@@ -268,13 +286,13 @@ def test_a_flow_that_is_gone_while_it_waits_gets_its_verdict_then(bench: Bench) 
     assert bench.learning.closed(UP, NOW_S + 1) == []
 
 
-def test_many_flows_wait_at_a_byte_each_and_all_are_decided(bench: Bench) -> None:
+def test_many_flows_wait_and_all_are_decided(bench: Bench) -> None:
     for slot in range(SLOTS):
         assert bench.open(up(slot, port=FIRST + slot), NOW_S + slot * 0.01) is None
     decided = bench.due(NOW_S + 100)
     assert decided == [Verdict(slot, UNKNOWN, NONE) for slot in range(SLOTS)]
     assert not bench.learning._batches
-    assert not any(bench.learning._is_pending)
+    assert not any(bench.learning._pending_since)
 
 
 # DNS.
@@ -290,6 +308,13 @@ def test_an_answer_after_the_flow_opened_says_nothing_about_it(bench: Bench) -> 
     bench.open_both()
     bench.tell("late.example", at_s=NOW_S + 0.5)
     assert bench.due() == [Verdict(UP, UNKNOWN, NONE), Verdict(DOWN, UNKNOWN, NONE)]
+
+
+def test_what_was_answered_before_a_flow_closed_says_nothing_of_it_either(bench: Bench) -> None:
+    bench.tell("told.example", at_s=NOW_S - 0.0001)
+    bench.open(up())
+    bench.tell("late.example", at_s=NOW_S + 0.0001)
+    assert bench.close(UP, NOW_S + 0.5) == [Verdict(UP, "told.example", DNS)]
 
 
 def test_an_answer_counts_for_its_ttl_and_a_grace(bench: Bench) -> None:
@@ -317,6 +342,21 @@ def test_two_names_of_one_address_are_unknown_unless_the_client_itself_asked(ben
     bench.tell("one.example")
     bench.open(up(5), NOW_S)
     assert bench.due() == [Verdict(5, "one.example", DNS)]
+
+
+def test_what_a_client_asked_for_others_is_not_what_it_asked(bench: Bench) -> None:
+    """Of two names that share the address, nobody knows which a pod behind it wants."""
+    for name in ("one.example", "two.example"):
+        heard = udp(message([question(name)], flags=0x0100), server=RESOLVER, server_port=53)
+        heard = heard._replace(source=OTHER_CLIENT, boot_ns=int((NOW_S - 2) * 1e9))
+        assert bench.read(heard) == []
+        passed_on = heard._replace(source=CLIENT, source_port=5353, slot=9)
+        assert bench.read(passed_on, answer_to(passed_on, name, 0x1234)) == []
+        if name == "one.example":
+            bench.open_both()
+            assert [v[1:3] for v in bench.due()] == [("one.example", DNS_NODE)] * 2
+    bench.open_both()
+    assert [v[1:3] for v in bench.due()] == [(UNKNOWN, NONE)] * 2
 
 
 def test_who_opened_the_connection_is_its_client(bench: Bench) -> None:

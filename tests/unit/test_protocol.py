@@ -99,7 +99,7 @@ class Names(Unattributed):
         self.pending: dict[int, Flow] = {}
         self._random = random
 
-    def opened(self, flow: Flow, now_s: float) -> Verdict | None:
+    def opened(self, flow: Flow, opened_s: float) -> Verdict | None:
         assert flow.slot not in self.pending
         if self._random.randrange(2):
             self.pending[flow.slot] = flow
