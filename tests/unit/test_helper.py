@@ -190,6 +190,7 @@ Answers = Callable[[socket.socket, str], object]
 def served_by(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answers], Helper]]:
     """A Helper that is answered by a function in a thread, instead of a process."""
     sockets: list[socket.socket] = []
+    threads: list[threading.Thread] = []
 
     def make(answer: Answers) -> Helper:
         class Process:
@@ -198,7 +199,8 @@ def served_by(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answers], H
             def __init__(self, _: object, *, pass_fds: list[int], **__: object) -> None:
                 self.socket = socket.socket(fileno=os.dup(pass_fds[0]))
                 sockets.append(self.socket)
-                threading.Thread(target=self._serve, daemon=True).start()
+                threads.append(threading.Thread(target=self._serve, daemon=True))
+                threads[-1].start()
 
             def _serve(self) -> None:
                 while message := self.socket.recv(4096):
@@ -216,8 +218,12 @@ def served_by(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answers], H
 
     yield make
     for each in sockets:
-        with each, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join(LONG_S)
+    for each in sockets:
+        each.close()
 
 
 def test_questions_and_answers(served_by: Callable[[Answers], Helper]) -> None:
