@@ -13,7 +13,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -67,14 +67,22 @@ class Variant:
     """Cache lines of an entry."""
     packet_words: tuple[int, ...] = ()
     byte_words: tuple[int, ...] = ()
+    inspects: bool = False
+    """Looks into payloads for names."""
 
 
 EMPTY = Variant("empty", "an empty program", _PROGRAM)
 OURS = Variant("ours", "the exporter's: a line for each direction", None, 1, (6,), (7,))
+INSPECTING = replace(
+    OURS, name="inspecting", says="the same with payload inspection", inspects=True
+)
+    OURS, name="inspecting", says="the same with payload inspection", inspects=True
+)
 VARIANTS = (
     EMPTY,
     Variant("no_table", "parsing and totals alone", _TABLE),
     OURS,
+    INSPECTING,
     Variant("two_lines", "two lines for both directions", _TABLE, 2, (6, 8), (7, 9)),
     Variant("digest", "a line for both directions, by digest", _TABLE, 1, (4, 6), (5, 7)),
 )
@@ -139,7 +147,13 @@ class Monitor:
         """*entries*: of the flow table, a power of two. Raises ExporterError."""
         cpus = _possible_cpus()
         self.variant = variant
-        settings = LoaderSettings(entries * variant.entry_lines, _DEVICE_SLOTS, cpus, ring_bytes)
+        settings = LoaderSettings(
+            entries * variant.entry_lines,
+            _DEVICE_SLOTS,
+            cpus,
+            ring_bytes,
+            ring_bytes if variant.inspects else 0,
+        )
         self._programs = _load(variant, settings)
         self._table_bytes = settings.flow_slots * FLOW_ENTRY.size
         self._totals = Totals(self._programs.totals_fd, _DEVICE_SLOTS, cpus)
