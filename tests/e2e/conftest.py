@@ -77,9 +77,19 @@ def network(_tools: None) -> Iterator[Network]:
 @pytest.fixture(scope="session")
 def flood(_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Flood:
     """The packet generator, compiled."""
-    source = Path(__file__).parent / "flood.c"
-    program = tmp_path_factory.mktemp("flood") / "flood"
+    return Flood(_compiled("flood", tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def name_flood(_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Flood:
+    """The generator of names, compiled."""
+    return Flood(_compiled("name_flood", tmp_path_factory))
+
+
+def _compiled(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = Path(__file__).parent / f"{name}.c"
+    program = tmp_path_factory.mktemp(name) / name
     subprocess.run(
         ["cc", "-O2", "-Wall", "-Werror", "-std=gnu11", "-o", str(program), str(source)], check=True
     )
-    return Flood(program)
+    return program

@@ -4,6 +4,7 @@ them, and whose they must be.
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import struct
 import threading
@@ -23,6 +24,7 @@ _PACKET_OUTGOING = 4
 _SOL_PACKET = 263
 _PACKET_STATISTICS = 6
 _PACKET_VNET_HDR = 15
+_SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 64 << 20
 _VNET_HEADER = struct.Struct("=BBHHHH")
@@ -45,17 +47,40 @@ _NO_CONNECTION = Connection(0, "", 0, 0)
 class Tap:
     """Counts what passes a device, by connection; super-packets as the segments they stand for."""
 
-    def __init__(self, end: End) -> None:
+    def __init__(self, end: End, only: str = "") -> None:
+        """*only*: the one IPv4 address whose packets it is about."""
         self.counts: dict[Connection, dict[tuple[str, str], int]] = {}
         """By (direction, unit)."""
         self._socket = end.namespace.socket(socket.AF_PACKET, socket.SOCK_RAW)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        if only:
+            self._attach_filter(only)
         self._socket.settimeout(0.1)
         self._socket.bind((end.device, _ETH_P_ALL))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
+
+    def _attach_filter(self, only: str) -> None:
+        """Classic BPF: IPv4, and the source or the destination is that address."""
+        (wanted,) = struct.unpack(">I", socket.inet_aton(only))
+        program = b"".join(
+            struct.pack("HBBI", *instruction)
+            for instruction in (
+                (0x28, 0, 0, 12),
+                (0x15, 0, 5, 0x0800),
+                (0x20, 0, 0, 26),
+                (0x15, 2, 0, wanted),
+                (0x20, 0, 0, 30),
+                (0x15, 0, 1, wanted),
+                (0x06, 0, 0, 0xFFFFFFFF),
+                (0x06, 0, 0, 0),
+            )
+        )
+        held = ctypes.create_string_buffer(program, len(program))
+        attached = struct.pack("HL", len(program) // 8, ctypes.addressof(held))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
 
     def dropped(self) -> int:
         """Frames that it has missed since it was asked last."""
