@@ -26,6 +26,8 @@ from tests.e2e.tap import Tap
 from tests.e2e.traffic import Flood
 from tests.e2e.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 _DOMAINS_MAX = 50
 _GROWTH_MAX_MB = 8.0
 _REAL, _AGAIN = "real.example", "again.example"

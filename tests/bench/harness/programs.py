@@ -76,8 +76,6 @@ OURS = Variant("ours", "the exporter's: a line for each direction", None, 1, (6,
 INSPECTING = replace(
     OURS, name="inspecting", says="the same with payload inspection", inspects=True
 )
-    OURS, name="inspecting", says="the same with payload inspection", inspects=True
-)
 VARIANTS = (
     EMPTY,
     Variant("no_table", "parsing and totals alone", _TABLE),
