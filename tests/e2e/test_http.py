@@ -16,8 +16,8 @@ from tests.e2e.metrics import Metrics, check_identity
 from tests.e2e.net import End, Network
 from tests.e2e.traffic import Flood
 
-_SCRAPE_S = 5.0
-"""Half of what Prometheus waits for by default."""
+_SCRAPE_S = 15.0
+"""Much more than it takes; the machine may be busy with other things."""
 
 
 @pytest.fixture

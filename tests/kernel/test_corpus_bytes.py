@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from exporter.capture.flow_table import FlowTable
 from exporter.capture.interfaces import Interfaces
-from exporter.clock import Now
+from exporter.clock import Now, boot_s
 from exporter.counting import Counting
 from exporter.counting import Kernel as Sources
 from exporter.counts.budget import Budget
@@ -106,7 +106,7 @@ def expected_bytes(capture: Capture) -> tuple[_Bytes, set[str]]:
 def folded(kernel: Kernel, capture: Capture) -> tuple[_Bytes, tuple[int, int]]:
     """By the exporter; and the packets that it has no explanation for, by direction."""
     assert kernel.payload_ring is not None
-    now = Now(1000.0, 1000.0)
+    now = Now(1000.0, boot_s())
     table = FlowTable(kernel.programs.flows_fd, FULL_TABLE, 3600.0, now.boot_s)
     fold = Fold(FULL_TABLE, Budget(1000, 3600.0, now.boot_s), AddedLabels((), Scopes()), now.wall_s)
     learning = Learning(table, Inspection(Aes()), Deaf(), DnsHealth(), Policy("full"), GRACE_S)
@@ -127,7 +127,7 @@ def folded(kernel: Kernel, capture: Capture) -> tuple[_Bytes, tuple[int, int]]:
         if number % (10 * DRAIN_EVERY) == 0:
             counting.sweep(now)
     counting.sweep(now)
-    counting.decide_due(Now(2000.0, 2000.0))
+    counting.decide_due(Now(2000.0, now.boot_s + 1000.0))
     bytes_by_domain: _Bytes = Counter()
     for each in fold.domains():
         bytes_by_domain[each.direction, each.domain] += each.bytes
