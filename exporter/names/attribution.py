@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from exporter.capture.records import Flow, Payload
@@ -51,7 +51,7 @@ class Attribution(Protocol):
     def read(self, payload: Payload) -> Sequence[Verdict]:
         """Takes in what a payload says, and returns the flows that are decided by it."""
 
-    def due(self, now_s: float) -> Sequence[Verdict]:
+    def due(self, now_s: float) -> Iterable[Verdict]:
         """The flows that have been pending for long enough."""
 
     def closed(self, slot: int, now_s: float) -> Sequence[Verdict]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from exporter.capture.records import FLOW_OPENER, PAYLOAD_NO_SLOT, Flow, Payload
@@ -44,6 +44,9 @@ _PORT_DNS = 53
 
 _BATCH_S = 0.05
 """How much later than the first flow of a batch another may have opened."""
+
+_LOOKED_UP = 512
+"""Flows that are looked up at once."""
 
 _TICK_S = 2**-16
 """Precise enough to say which of two answers came before a flow, whose packets take longer."""
@@ -190,20 +193,29 @@ class Learning:
             self._pending_since[each] = 0
         return [self._verdict(each, finding.name, finding.source) for each in slots]
 
-    def due(self, now_s: float) -> list[Verdict]:
-        """The flows whose grace period is over."""
-        verdicts: list[Verdict] = []
+    def due(self, now_s: float) -> Iterator[Verdict]:
+        """The flows whose grace period is over, one by one: they may be many."""
         while self._batches and self._batches[0].latest_s + self._grace_s <= now_s:
             batch = self._batches.popleft()
-            for slot in batch.slots:
+            for at in range(0, len(batch.slots), _LOOKED_UP):
                 # A slot may have been given to another flow since.
-                if self._opened_s(slot, now_s) <= batch.latest_s + _TICK_S:
-                    verdicts += self._by_dns(slot, now_s)
-        return verdicts
+                waiting = [
+                    slot
+                    for slot in batch.slots[at : at + _LOOKED_UP]
+                    if self._opened_s(slot, now_s) <= batch.latest_s + _TICK_S
+                ]
+                for flow in self._directory.flows(waiting):
+                    yield from self._by_dns(flow, now_s)
 
     def closed(self, slot: int, now_s: float) -> list[Verdict]:
         """The verdict on a flow that waits no longer; none if it has one already."""
-        return self._by_dns(slot, now_s)
+        if not self._pending_since[slot]:
+            return []
+        return [
+            verdict
+            for flow in self._directory.flows((slot,))
+            for verdict in self._by_dns(flow, now_s)
+        ]
 
     def _opened_s(self, slot: int, now_s: float) -> float:
         """When a pending flow opened; it may be a little after *now_s*."""
@@ -211,29 +223,41 @@ class Learning:
         ago = (_ticks(now_s) - since + _TICKS_HALF & _TICKS_MASK) - _TICKS_HALF
         return now_s - ago * _TICK_S
 
-    def _by_dns(self, slot: int, now_s: float) -> list[Verdict]:
-        """Decides on both flows of a connection at once, as of when the first of them opened."""
-        if not self._pending_since[slot]:
-            return []
-        peer = self._directory.peer(slot)
-        slots = [each for each in (slot, peer) if each is not None and self._pending_since[each]]
-        opened_s = min(self._opened_s(each, now_s) for each in slots)
-        for each in slots:
-            self._pending_since[each] = 0
-        return [self._told(flow, opened_s) for flow in self._directory.flows(slots)]
+    def _by_dns(self, flow: Flow, now_s: float) -> Iterator[Verdict]:
+        """Decides on a pending flow, and on the answers to it by what was known when it opened.
 
-    def _told(self, flow: Flow, opened_s: float) -> Verdict:
+        Its answers open a little later: what was told in between is not to divide the two.
+        """
+        slot = flow.slot
+        if not self._pending_since[slot]:
+            return
+        is_opener = flow.flags & FLOW_OPENER
+        opened_s = self._opened_s(slot, now_s)
+        self._pending_since[slot] = 0
+        if is_opener and self._told(flow, opened_s) is None:
+            yield Verdict(slot, UNKNOWN, NONE)
+            return
+        peer = self._directory.peer(slot)
+        if peer is not None and self._pending_since[peer]:
+            opened_s = min(opened_s, self._opened_s(peer, now_s))
+            self._pending_since[peer] = 0
+        else:
+            peer = None
+        told = self._told(flow, opened_s)
+        for each in (slot,) if peer is None else (slot, peer):
+            yield self._verdict(each, *told) if told else Verdict(each, UNKNOWN, NONE)
+
+    def _told(self, flow: Flow, opened_s: float) -> tuple[str, str] | None:
+        """The name that DNS gave the server when the flow opened, and its source."""
         client, server = flow.source, flow.destination
         if not flow.flags & FLOW_OPENER:
             client, server = server, client
         if not self._relays.has(client, opened_s):
             name = self._dns_names.name_for(client, server, opened_s)
             if name is not None:
-                return self._verdict(flow.slot, name, DNS)
+                return name, DNS
         name = self._dns_names.node_name_for(server, opened_s)
-        if name is not None:
-            return self._verdict(flow.slot, name, DNS_NODE)
-        return Verdict(flow.slot, UNKNOWN, NONE)
+        return None if name is None else (name, DNS_NODE)
 
     def _verdict(self, slot: int, name: str, source: str) -> Verdict:
         domain, is_expected = self._policy.judge(name)
