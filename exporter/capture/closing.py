@@ -12,8 +12,14 @@ One grace period serves a batch that is closing and the batch before it that is 
 
 from __future__ import annotations
 
+from array import array
+
 from exporter.capture.flow_table import Change, FlowTable
 from exporter.capture.grace import GracePeriods
+
+BATCH_MAX = 8192
+"""Flows that are settled at once: as objects, those of a full table would take 20 MB. A grace
+period takes 1.5 s under the heaviest load; 5,000 flows a second can go then."""
 
 
 class Closing:
@@ -24,10 +30,10 @@ class Closing:
         """Flows that have left the table so far."""
         self._table = table
         self._grace = grace
-        self._closing: list[int] = []
-        self._waiting_to_settle: list[int] = []
-        self._cleared: list[int] = []
-        self._waiting_to_free: list[int] = []
+        self._closing = array("I")
+        self._waiting_to_settle = array("I")
+        self._cleared = array("I")
+        self._waiting_to_free = array("I")
 
     def close_idle(self, now_s: float) -> None:
         """Begins with what has fallen idle. *now_s*: monotonic."""
@@ -44,7 +50,7 @@ class Closing:
             return []
         self._table.free(self._waiting_to_free)
         self.released += len(self._waiting_to_free)
-        self._waiting_to_free = []
+        self._waiting_to_free = array("I")
         return self._table.final_changes(self._waiting_to_settle)
 
     def settled(self) -> None:
@@ -53,12 +59,13 @@ class Closing:
             return
         self._table.zero(self._waiting_to_settle)
         self._cleared += self._waiting_to_settle
-        self._waiting_to_settle = []
+        self._waiting_to_settle = array("I")
         self._next_grace()
 
     def _next_grace(self) -> None:
         if self._grace.running or not (self._closing or self._cleared):
             return
-        self._waiting_to_settle, self._closing = self._closing, []
-        self._waiting_to_free, self._cleared = self._cleared, []
+        self._waiting_to_settle = self._closing[:BATCH_MAX]
+        del self._closing[:BATCH_MAX]
+        self._waiting_to_free, self._cleared = self._cleared, array("I")
         self._grace.start()

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 from exporter.capture.records import (
@@ -114,10 +116,9 @@ class FlowTable:
             yield raw, words
 
     def _by_window(self, slots: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
-        grouped: dict[int, list[int]] = {}
-        for slot in slots:
-            grouped.setdefault(slot - slot % self._window_slots, []).append(slot)
-        yield from grouped.items()
+        """Slots that follow one another, by the window that they lie in."""
+        for window, members in groupby(slots, lambda slot: slot // self._window_slots):
+            yield window * self._window_slots, list(members)
 
     def announced(self, slot: int, head: int) -> bool:
         """Notes a flow that an event tells of; False if it was known already."""
@@ -182,7 +183,7 @@ class FlowTable:
     def flows(self, slots: Iterable[int]) -> list[Flow]:
         """What the table says of known flows."""
         found: list[Flow] = []
-        for first, members in self._by_window(slots):
+        for first, members in self._by_window(sorted(slots)):
             with self._window(first) as (raw, _):
                 found += [self._decode(slot, raw, slot - first) for slot in members]
         return found
@@ -222,13 +223,13 @@ class FlowTable:
         self._folded_bytes[slot] = counted_bytes
         return change
 
-    def close_idle(self, now_s: float) -> list[int]:
+    def close_idle(self, now_s: float) -> array[int]:
         """Marks the flows that have fallen idle as CLOSING, and returns their slots.
 
         The kernel program adds to them no longer, but for runs that have begun: a grace period
         later their counters are final. A flow that has counted since the last sweep is not idle.
         """
-        closed: list[int] = []
+        closed = array("I")
         for first, slots in self._by_window(self._timeouts.expired(now_s)):
             with self._window(first) as (raw, words):
                 for slot in slots:
@@ -246,7 +247,7 @@ class FlowTable:
                     closed.append(slot)
         return closed
 
-    def final_changes(self, slots: list[int]) -> list[Change]:
+    def final_changes(self, slots: Sequence[int]) -> list[Change]:
         """What CLOSING flows have counted since the last sweep, once a grace period has passed."""
         changes: list[Change] = []
         for first, members in self._by_window(slots):
@@ -257,7 +258,7 @@ class FlowTable:
                     changes.append(self._change(slot, words, place, counted))
         return changes
 
-    def zero(self, slots: list[int]) -> None:
+    def zero(self, slots: Sequence[int]) -> None:
         """Clears CLOSING entries whose final counters are committed; their state stays CLOSING."""
         for first, members in self._by_window(slots):
             with self._window(first) as (_, words):
@@ -266,7 +267,7 @@ class FlowTable:
                     words[place * _WORDS + 1 : (place + 1) * _WORDS] = _ZERO_COUNTERS
                     self._folded_packets[slot] = self._folded_bytes[slot] = 0
 
-    def free(self, slots: list[int]) -> None:
+    def free(self, slots: Sequence[int]) -> None:
         """Gives cleared slots back to the kernel program, a grace period after `zero`."""
         for first, members in self._by_window(slots):
             with self._window(first) as (_, words):

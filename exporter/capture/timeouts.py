@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from array import array
 
 _TICKS = 255
 """0 means no timeout, so a tick is one of 1..255."""
@@ -41,10 +42,10 @@ class Timeouts:
         """The slot never expires."""
         self._due[slot] = 0
 
-    def expired(self, now_s: float) -> list[int]:
+    def expired(self, now_s: float) -> array[int]:
         """The slots that have expired since the last call; their timeouts are cleared."""
         tick = int(now_s / self._tick_s)
-        slots: list[int] = []
+        slots = array("I")  # they may be all that there are
         for passed in range(max(self._now_tick + 1, tick - _TICKS + 1), tick + 1):
             wanted = bytes((passed % _TICKS + 1,))
             slot = self._due.find(wanted, 0)

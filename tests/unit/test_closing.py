@@ -161,3 +161,16 @@ def test_flows_that_live_are_left_alone(way_out: Exit) -> None:
     way_out.end_grace()
     assert way_out.states(3, 4) == [FLOW_FREE, FLOW_LIVE]
     assert way_out.table.entries == 1
+
+
+def test_of_very_many_only_a_batch_goes_at_a_time(
+    way_out: Exit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.capture.closing.BATCH_MAX", 2)
+    way_out.add(*range(5))
+    way_out.fall_idle()
+    batches = [[change.slot for change in way_out.end_grace()] for _ in range(4)]
+    assert batches == [[0, 1], [2, 3], [4], []]
+    assert way_out.kernel.is_clear()
+    assert way_out.closing.released == 5
+    assert not way_out.grace.running
