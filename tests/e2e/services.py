@@ -29,7 +29,8 @@ _NGINX = """
 daemon off; user root; pid {folder}/nginx.pid; worker_processes 1;
 events {{ worker_connections 256; }}
 http {{
-  access_log off; client_max_body_size 50m; client_body_temp_path {folder}/body;
+  access_log off; keepalive_requests 1000000; client_max_body_size 50m;
+  client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {cert}; ssl_certificate_key {key};

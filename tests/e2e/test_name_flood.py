@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,8 +119,7 @@ def _flood_with_names(
     ends: tuple[End, End], name_flood: Flood, figure: Callable[[str], None], names: int, paced: int
 ) -> None:
     near, far = ends
-    with Exporter(near.namespace, *_FLAGS) as exporter:
-        tap = Tap(near, only=address(1))
+    with Exporter(near.namespace, *_FLAGS) as exporter, closing(Tap(near, address(1))) as tap:
         watch = _Watch(exporter)
         talking = _Talking(near)
         first = 0
@@ -159,7 +159,6 @@ def _flood_with_names(
 
         metrics = wait_until(at_rest, timeout_s=30)
         assert tap.dropped() == 0
-        tap.close()
         growth_mb = watch.most_mb - before_mb
         dropped = metrics.value("ayaflow_ring_dropped_events_total", ring="payload")
         figure(f"{_resolved(metrics):,} learnt, {dropped:,} payload events dropped")
