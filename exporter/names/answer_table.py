@@ -22,9 +22,9 @@ WAYS = 16
 """Rows of a bucket: in a table half full, one bucket of 250 has no room, and then loses its oldest
 row."""
 
-NAME_BYTES_MAX = 1_572_864
-"""As Python strings: 80 bytes, an ordinary name, for each row and a little more. Names of 253
-characters would take 5 MB."""
+NAME_BYTES_MAX = 1 << 20
+"""As Python strings: 80 bytes, an ordinary name, for four rows of five. Names of 253 characters
+would take 5 MB."""
 
 _STR_BYTES = 49
 """Of a Python string, besides its ASCII characters."""

@@ -201,7 +201,7 @@ def _key(payload: Payload) -> _Key:
 
 
 def _datagrams(payload: Payload) -> Iterator[bytes]:
-    """The datagrams of a super-packet, or the one."""
-    length = payload.segment_len or len(payload.data)
+    """The datagrams of a super-packet, or the one; none where there are no bytes."""
+    length = payload.segment_len or len(payload.data) or 1
     for start in range(0, len(payload.data), length):
         yield payload.data[start : start + length]

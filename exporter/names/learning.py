@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from typing import Protocol
 
 from exporter.capture.records import FLOW_OPENER, PAYLOAD_NO_SLOT, Flow, Payload
 from exporter.memory import zeros
+from exporter.names import statements
 from exporter.names.attribution import (
     DNS,
     DNS_NODE,
@@ -36,9 +37,7 @@ from exporter.names.domains import UNKNOWN
 from exporter.names.inspection import DnsSeen, Finding, Inspection
 from exporter.names.policy import Policy
 from exporter.names.relays import Relays
-
-CONNECTIONS_MAX = 4_096
-"""Connections whose statement is remembered for the flow of the answers, which may open later."""
+from exporter.names.statements import Statements, connection_of
 
 _PORT_DNS = 53
 
@@ -74,12 +73,9 @@ class _Batch:
         self.latest_s = max(self.latest_s, opened_s)
 
 
-class Directory(Protocol):
-    """Who looks up flows by slot: the flow table."""
+class Directory(statements.Directory, Protocol):
+    """Who looks up flows by slot, and their answers: the flow table."""
 
-    slots: int
-
-    def flows(self, slots: Iterable[int]) -> list[Flow]: ...
     def peer(self, slot: int) -> int | None: ...
 
 
@@ -108,15 +104,15 @@ class Learning:
         """Ticks of when the flow opened, modulo their range; 0 if it is not pending."""
         self._batches: deque[_Batch] = deque()
         """Oldest first."""
-        self._stated: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
+        self._statements = Statements(directory)
 
     def opened(self, flow: Flow, opened_s: float) -> Verdict | None:
         """What is known of a flow as it opens; None: it is pending, and gets its verdict later."""
         if _PORT_DNS in (flow.source_port, flow.destination_port):
             return Verdict(flow.slot, UNKNOWN, NONE)
-        stated = self._stated.get(_connection(flow)) if self._stated else None
+        stated = self._statements.of(flow, opened_s)
         if stated is not None:
-            return self._verdict(flow.slot, *stated)
+            return self._verdict(flow.slot, stated.name, stated.source)
         self._pending_since[flow.slot] = _ticks(opened_s) or 1
         if not self._batches or opened_s > self._batches[-1].first_s + _BATCH_S:
             self._batches.append(_Batch(opened_s))
@@ -176,16 +172,13 @@ class Learning:
         if finding.name is None:
             return []
         self._learned[finding.source] += 1
-        connection = _connection(finding.payload)
-        self._stated.pop(connection, None)
-        self._stated[connection] = (finding.name, finding.source)
-        if len(self._stated) > CONNECTIONS_MAX:
-            self._stated.popitem(last=False)
+        connection = connection_of(finding.payload)
         slot = finding.payload.slot
+        self._statements.add(connection, finding.name, finding.source, slot)
         if slot >= self._directory.slots:
             return []
         flows = self._directory.flows((slot,))
-        if not flows or _connection(flows[0]) != connection:
+        if not flows or connection_of(flows[0]) != connection:
             return []  # gone, and the slot is another's by now
         peer = self._directory.peer(slot)
         slots = [slot] if peer is None else [slot, peer]
@@ -209,6 +202,7 @@ class Learning:
 
     def closed(self, slot: int, now_s: float) -> list[Verdict]:
         """The verdict on a flow that waits no longer; none if it has one already."""
+        self._statements.closed(slot, now_s)
         if not self._pending_since[slot]:
             return []
         return [
@@ -262,11 +256,3 @@ class Learning:
     def _verdict(self, slot: int, name: str, source: str) -> Verdict:
         domain, is_expected = self._policy.judge(name)
         return Verdict(slot, domain, source, is_expected)
-
-
-def _connection(flow: Flow | Payload) -> bytes:
-    """The same for both directions."""
-    source = flow.source + flow.source_port.to_bytes(2, "big")
-    destination = flow.destination + flow.destination_port.to_bytes(2, "big")
-    ends = source + destination if source < destination else destination + source
-    return ends + flow.protocol.to_bytes(1, "big") + flow.device_slot.to_bytes(2, "big")

@@ -4,8 +4,10 @@
  * at a rate.
  *
  *	name_flood --device IF --to MAC --kind tls|dns --count N [--first N] [--rate NAMES-A-SECOND]
+ *		[--length CHARACTERS]
  *
- * A name is 16 hexadecimal digits and `.flood.example`. With tls it is in a ClientHello, the first
+ * A name is 16 hexadecimal digits and `.flood.example`, 30 characters; with more to it than that, up to 253,
+ * there are labels of x in between. With tls it is in a ClientHello, the first
  * packet of a connection of its own. With dns there are three packets: a client's query, the answer, and
  * a datagram from that client to the address that it was told, which no other name has.
  *
@@ -27,8 +29,10 @@
 
 #define NAMES_A_BATCH 32
 #define FRAMES_A_NAME_MAX 3
-#define FRAME_MAX 256
+#define FRAME_MAX 512
 #define DIGITS 16
+#define NAME_MAX_LEN 253
+#define LABEL_MAX 63
 #define PORTS 60000
 
 #define L4 34
@@ -42,7 +46,10 @@ struct frame {
 	uint8_t bytes[FRAME_MAX];
 };
 
-static const char name_wire[] = "\x10................\5flood\7example";
+static const char suffix[] = ".flood.example";
+/* The name after one byte more, which in DNS is the length of its first label; its zero is the root. */
+static char name_text[1 + NAME_MAX_LEN + 1], name_wire[sizeof(name_text)];
+static unsigned name_len = DIGITS + sizeof(suffix) - 1;
 
 static void die(const char *what)
 {
@@ -118,10 +125,30 @@ static void end_frame(struct frame *frame)
 		put16(frame->bytes + L4 + 4, frame->length - L4);
 }
 
+static void make_name(void)
+{
+	unsigned filled = name_len - (sizeof(suffix) - 1), at, label = 0;
+
+	if (name_len > NAME_MAX_LEN || filled < DIGITS || filled % (LABEL_MAX + 1) == 0) {
+		fprintf(stderr, "name_flood: no name has %u characters\n", name_len);
+		exit(2);
+	}
+	memset(name_text, 'x', 1 + filled);
+	for (at = LABEL_MAX; at < filled; at += LABEL_MAX + 1)
+		name_text[1 + at] = '.';
+	memcpy(name_text + 1 + filled, suffix, sizeof(suffix));
+	memcpy(name_wire, name_text, sizeof(name_text));
+	for (at = 1; at <= 1 + name_len; at++)
+		if (at > name_len || name_text[at] == '.') {
+			name_wire[label] = (char)(at - label - 1);
+			label = at;
+		}
+}
+
 /* RFC 8446, 4.1.2, with nothing but a server name. */
 static void make_hello(struct frame *frame, const char *to)
 {
-	const unsigned name = DIGITS + 14, extensions = 9 + name, body = 43 + extensions;
+	const unsigned name = name_len, extensions = 9 + name, body = 43 + extensions;
 
 	start_frame(frame, to, 6);
 	put16(frame->bytes + L4 + 2, 443);
@@ -139,8 +166,7 @@ static void make_hello(struct frame *frame, const char *to)
 	add(frame, "", 1);
 	add16(frame, name);
 	frame->name_at = frame->length;
-	add(frame, "................", DIGITS);
-	add(frame, ".flood.example", 14);
+	add(frame, name_text + 1, name);
 	end_frame(frame);
 }
 
@@ -150,7 +176,7 @@ static void make_dns(struct frame *frame, const char *to, int is_answer)
 	put16(frame->bytes + L4 + 2, 53);
 	add(frame, is_answer ? "\x12\x34\x81\x80\0\1\0\1\0\0\0" : "\x12\x34\1\0\0\1\0\0\0\0\0", 12);
 	frame->name_at = frame->length + 1;
-	add(frame, name_wire, sizeof(name_wire));
+	add(frame, name_wire, 1 + name_len + 1);
 	add(frame, "\0\1\0\1", 4);
 	if (is_answer) {
 		add(frame, "\xc0\x0c\0\1\0\1\0\0\x01\x2c\0\4", 12);
@@ -196,7 +222,7 @@ int main(int count, char **words)
 	static const struct option known[] = {{"device", 1, 0, 'd'}, {"to", 1, 0, 't'},
 					      {"kind", 1, 0, 'k'},   {"count", 1, 0, 'c'},
 					      {"first", 1, 0, 'n'},  {"rate", 1, 0, 'r'},
-					      {0, 0, 0, 0}};
+					      {"length", 1, 0, 'l'}, {0, 0, 0, 0}};
 	static struct frame frames[NAMES_A_BATCH * FRAMES_A_NAME_MAX];
 	static struct mmsghdr messages[NAMES_A_BATCH * FRAMES_A_NAME_MAX];
 	static struct iovec parts[NAMES_A_BATCH * FRAMES_A_NAME_MAX];
@@ -214,12 +240,14 @@ int main(int count, char **words)
 		case 'k': kind = optarg; break;
 		case 'c': names = strtoull(optarg, NULL, 10); break;
 		case 'r': rate = strtoull(optarg, NULL, 10); break;
+		case 'l': name_len = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'n': first = strtoull(optarg, NULL, 10); break;
 		default: exit(2);
 		}
 	}
 	if (fd < 0)
 		die("socket");
+	make_name();
 	a_name = strcmp(kind, "dns") ? 1 : 3;
 	where.sll_ifindex = (int)if_nametoindex(device);
 	for (i = 0; i < NAMES_A_BATCH * a_name; i++) {

@@ -114,6 +114,7 @@ def test_of_two_names_of_one_address_the_one_asked_for_last(ends: tuple[End, End
         truth.verify()
 
 
+@pytest.mark.slow
 def test_an_answer_holds_for_its_ttl_and_a_grace(ends: tuple[End, End]) -> None:
     near, far = ends
     client, ttl_s = near.namespace, 2

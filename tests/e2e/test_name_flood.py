@@ -39,6 +39,9 @@ _FLAGS = (
 _RATE = 4000
 """Names a second, of which most are learnt: the tables fill."""
 
+lengths = pytest.mark.parametrize("length", [30, 253], ids=["short", "longest"])
+"""Characters of a name."""
+
 
 @pytest.fixture
 def ends(network: Network, tmp_path: Path) -> tuple[End, End]:
@@ -116,7 +119,13 @@ def _watch_flood(flood: subprocess.Popen[str], watch: _Watch, near: End) -> None
 
 
 def _flood_with_names(
-    ends: tuple[End, End], name_flood: Flood, figure: Callable[[str], None], names: int, paced: int
+    ends: tuple[End, End],
+    name_flood: Flood,
+    figure: Callable[[str], None],
+    *,
+    names: int,
+    paced: int,
+    length: int,
 ) -> None:
     near, far = ends
     with Exporter(near.namespace, *_FLAGS) as exporter, closing(Tap(near, address(1))) as tap:
@@ -126,7 +135,7 @@ def _flood_with_names(
 
         def send(kind: str, count: int, *options: str) -> None:
             nonlocal first
-            numbers = ("--count", str(count), "--first", str(first))
+            numbers = ("--count", str(count), "--first", str(first), "--length", str(length))
             flood = name_flood.start(far, "--kind", kind, *numbers, *options)
             first += count
             _watch_flood(flood, watch, near)
@@ -139,8 +148,8 @@ def _flood_with_names(
             wait_until(lambda: _REAL in exporter.scrape().text)
             # A little of all first: what is loaded once is no growth.
             for kind in ("tls", "dns"):
-                send(kind, 200)
-            wait_until(lambda: _resolved(exporter.scrape()) >= 400)
+                send(kind, 200, "--rate", "1000")
+            wait_until(lambda: _resolved(exporter.scrape()) >= 300)
             before_mb = exporter.memory_mb()
             for kind in ("tls", "dns"):
                 send(kind, paced // 2, "--rate", str(_RATE))
@@ -182,14 +191,15 @@ def check_real(metrics: Metrics, tap: Tap) -> None:
             assert metrics.value(f"ayaflow_{unit}_total", **labels) == truth[direction, unit]
 
 
+@lengths
 def test_many_names(
-    ends: tuple[End, End], name_flood: Flood, figure: Callable[[str], None]
+    ends: tuple[End, End], name_flood: Flood, figure: Callable[[str], None], length: int
 ) -> None:
-    _flood_with_names(ends, name_flood, figure, 100_000, paced=20_000)
+    _flood_with_names(ends, name_flood, figure, names=100_000, paced=20_000, length=length)
 
 
-@pytest.mark.slow
+@lengths
 def test_a_million_names(
-    ends: tuple[End, End], name_flood: Flood, figure: Callable[[str], None]
+    ends: tuple[End, End], name_flood: Flood, figure: Callable[[str], None], length: int
 ) -> None:
-    _flood_with_names(ends, name_flood, figure, 1_000_000, paced=100_000)
+    _flood_with_names(ends, name_flood, figure, names=1_000_000, paced=100_000, length=length)

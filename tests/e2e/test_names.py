@@ -30,6 +30,10 @@ from tests.e2e.waiting import wait_until
 from tests.hellos import in_records, named, post_quantum_key_share
 
 FLAGS = ("--interface", "eth0", "--names.grace", "500ms")
+GO_HELLO = Path(__file__).parent / "go_hello.hex"
+SEGMENT_LEN = 1448
+"""Over Ethernet, with time stamps."""
+SERVER_HELLO = 2
 _PROXY_PORT = 3128
 _QUIC_PORT = 4433
 
@@ -58,6 +62,11 @@ def ends(
         yield near, far
     finally:
         echo.close()
+
+
+def recorded_lines(path: Path) -> list[str]:
+    """The lines of a recording but for its comments."""
+    return [line for line in path.read_text().splitlines() if not line.startswith("#")]
 
 
 def _say_hello_in_pieces(client: End, remote: str, name: str, piece_len: int) -> None:
@@ -121,6 +130,23 @@ def test_tls_seen_by_the_server(ends: tuple[End, End]) -> None:
         curl(near.namespace, "shop.example", address(1), "https://shop.example/1m")
         truth.belongs(near.ipv4, 0, "shop.example", "tls")
         truth.verify()
+
+
+@offloads
+def test_post_quantum_tls_of_go(ends: tuple[End, End]) -> None:
+    """Cut, a segment is too short for its ClientHello; with offloads, it lies in fragments."""
+    near, _ = ends
+    hello = bytes.fromhex("".join(recorded_lines(GO_HELLO)))
+    assert len(hello) > SEGMENT_LEN
+    with Exporter(near.namespace, *FLAGS) as exporter, Truth(exporter, near) as truth:
+        for number in (1, 2):
+            with connect(near.namespace, address(number), 443) as plug:
+                plug.sendall(hello)
+                assert plug.recv(65536)[5] == SERVER_HELLO
+            truth.belongs(address(number), 443, "go.pq.example", "tls")
+        metrics = truth.verify()
+        assert metrics.value("ayaflow_domains_resolved_total", source="tls") == 2
+        assert metrics.sum("ayaflow_parse_errors_total") == 0
 
 
 @offloads

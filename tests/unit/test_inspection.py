@@ -279,6 +279,14 @@ def test_junk_raises_nothing_and_names_nothing_that_was_not_sent(
                 assert seen.name.startswith(NAME[:3])
 
 
+@pytest.mark.parametrize("server_port", [53, 443])
+def test_a_payload_without_a_byte_says_nothing(server_port: int) -> None:
+    inspection = Inspection(AES)
+    for empty in (tcp(b"", server_port=server_port), udp(b"", server_port=server_port)):
+        assert list(inspection.read(empty)) == []
+    assert not any(inspection.errors.values())
+
+
 def test_a_stream_that_never_completes_is_given_up() -> None:
     inspection = Inspection(AES)
     endless = in_records(named(NAME.encode(), padded_to=16_000))[:-1]

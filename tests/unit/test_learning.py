@@ -8,6 +8,7 @@ import pytest
 
 from exporter.capture.records import (
     FLOW_EGRESS,
+    FLOW_ENDED,
     FLOW_INGRESS,
     FLOW_OPENER,
     PAYLOAD_NO_SLOT,
@@ -23,8 +24,9 @@ from exporter.names.dns_names import GRACE_S as DNS_GRACE_S
 from exporter.names.dns_names import DnsNames
 from exporter.names.domains import OTHER, UNKNOWN
 from exporter.names.inspection import Inspection
-from exporter.names.learning import CONNECTIONS_MAX, Learning
+from exporter.names.learning import Learning
 from exporter.names.policy import Policy
+from exporter.names.statements import BYTES_MAX, CONNECTIONS_MAX, SILENT_TCP_S, SILENT_UDP_S
 from tests.dns_messages import message, pointer, question, record
 from tests.hellos import client_hello, in_records, named
 from tests.initials import initial, pieces
@@ -57,11 +59,14 @@ class Directory:
         return [self.by_slot[slot] for slot in slots if slot in self.by_slot]
 
     def peer(self, slot: int) -> int | None:
+        """Of several the one that has not ended."""
         mine = self.by_slot.get(slot)
-        for each in self.by_slot.values():
-            if mine and each.is_reverse_of(mine) and each.protocol == mine.protocol:
-                return each.slot
-        return None
+        peers = [
+            each
+            for each in self.by_slot.values()
+            if mine and each.is_reverse_of(mine) and each.protocol == mine.protocol
+        ]
+        return min(peers, key=lambda each: each.flags & FLOW_ENDED).slot if peers else None
 
 
 class Bench:
@@ -227,7 +232,7 @@ def test_statements_are_remembered_up_to_a_limit(bench: Bench) -> None:
     assert bench.open(up(6, port=FIRST + 1)) == Verdict(6, "n1.example", TLS)
     last = FIRST + CONNECTIONS_MAX
     assert bench.open(up(7, port=last)) == Verdict(7, f"n{CONNECTIONS_MAX}.example", TLS)
-    assert len(bench.learning._stated) == CONNECTIONS_MAX
+    assert len(bench.learning._statements) == CONNECTIONS_MAX
 
 
 def test_a_name_that_is_stated_again_is_remembered_anew(bench: Bench) -> None:
@@ -238,6 +243,120 @@ def test_a_name_that_is_stated_again_is_remembered_anew(bench: Bench) -> None:
     bench.read(hello(b"y.example", PAYLOAD_NO_SLOT, FIRST + CONNECTIONS_MAX))
     assert bench.open(up(5, port=FIRST)) == Verdict(5, "again.example", TLS)
     assert bench.open(up(6, port=FIRST + 1)) is None
+
+
+def test_long_names_are_remembered_in_a_bounded_number_of_bytes(bench: Bench) -> None:
+    long = b".".join([b"x" * 61] * 3 + [b"n%05d.example"])
+    for port in range(CONNECTIONS_MAX):
+        bench.read(hello(long % port, PAYLOAD_NO_SLOT, FIRST + port))
+    assert BYTES_MAX / 300 < len(bench.learning._statements) < BYTES_MAX / len(long)
+    assert bench.open(up(5, port=FIRST)) is None
+    newest = bench.open(up(6, port=FIRST + CONNECTIONS_MAX - 1))
+    assert newest is not None
+    assert newest.domain.endswith(f".n{CONNECTIONS_MAX - 1:05}.example")
+
+
+# Another connection between the same ports.
+
+
+def end(bench: Bench, *slots: int) -> None:
+    for slot in slots:
+        flow = bench.directory.by_slot[slot]
+        bench.directory.by_slot[slot] = flow._replace(flags=flow.flags | FLOW_ENDED)
+
+
+@pytest.mark.parametrize("close_first", [False, True])
+def test_a_connection_on_used_ports_has_nothing_of_the_one_before(
+    bench: Bench, close_first: bool
+) -> None:
+    bench.open_both()
+    bench.read(hello(b"before.example"))
+    end(bench, UP, DOWN)
+    if close_first:
+        bench.close(UP, NOW_S + 20)
+        bench.close(DOWN, NOW_S + 20)
+    assert bench.open(up(5), NOW_S + 21) is None
+    assert bench.open(down(6), NOW_S + 21) is None
+    assert bench.due(NOW_S + 100) == [Verdict(5, UNKNOWN, NONE), Verdict(6, UNKNOWN, NONE)]
+    assert bench.read(hello(b"after.example", 5)) == [
+        Verdict(5, "after.example", TLS),
+        Verdict(6, "after.example", TLS),
+    ]
+
+
+def test_also_in_the_slot_that_the_one_before_had(bench: Bench) -> None:
+    bench.open_both()
+    bench.read(hello(b"before.example"))
+    end(bench, UP, DOWN)
+    bench.close(UP, NOW_S + 20)
+    assert bench.open(up(), NOW_S + 21) is None
+
+
+def test_answers_that_go_on_after_the_client_has_ended_keep_the_name(bench: Bench) -> None:
+    """What the client acknowledges, when its first flow has left the table, opens nothing."""
+    bench.open_both()
+    bench.read(hello(b"half.example"))
+    end(bench, UP)
+    bench.close(UP, NOW_S + 20)
+    again = up(5)._replace(flags=0)
+    assert bench.open(again, NOW_S + 21) == Verdict(5, "half.example", TLS)
+    bench.close(DOWN, NOW_S + 100)
+    assert bench.open(down(6), NOW_S + 101) == Verdict(6, "half.example", TLS)
+
+
+@pytest.mark.parametrize("late_s", [-1, 1])
+@pytest.mark.parametrize(
+    ("protocol", "silent_s"), [(PROTOCOL_TCP, SILENT_TCP_S), (PROTOCOL_UDP, SILENT_UDP_S)]
+)
+def test_a_silent_connection_keeps_its_name_for_as_long_as_it_may_live(
+    bench: Bench, protocol: int, silent_s: float, late_s: int
+) -> None:
+    (datagram,) = pieces(named(b"silent.example"), 1000)
+    stated = {
+        PROTOCOL_TCP: hello(b"silent.example"),
+        PROTOCOL_UDP: udp(initial(datagram), slot=UP),
+    }[protocol]
+    closed_s = NOW_S + 400
+    bench.open(up(protocol=protocol))
+    (verdict,) = bench.read(stated)
+    bench.close(UP, closed_s)
+    again = bench.open(up(5, protocol=protocol), closed_s + silent_s + late_s)
+    assert again == (verdict._replace(slot=5) if late_s < 0 else None)
+
+
+def test_a_connection_that_is_silent_again_and_again_keeps_its_name_until_it_ends(
+    bench: Bench,
+) -> None:
+    bench.open(up())
+    bench.read(hello(b"idle.example"))
+    at_s = NOW_S
+    for slot in (UP, 5, 6, 7):
+        at_s += 0.9 * SILENT_TCP_S
+        bench.close(slot, at_s)
+        at_s += 0.9 * SILENT_TCP_S
+        again = bench.open(up(slot + 1 if slot > UP else 5), at_s)
+        assert again is not None
+        assert again.domain == "idle.example"
+    end(bench, 8)
+    bench.close(8, at_s + 20)
+    assert bench.open(up(9), at_s + 21) is None
+
+
+def test_what_is_acknowledged_after_the_end_does_not_make_it_undone(bench: Bench) -> None:
+    bench.open_both()
+    bench.read(hello(b"half.example"))
+    end(bench, UP)
+    bench.close(UP, NOW_S + 20)
+    assert bench.open(up(5)._replace(flags=0), NOW_S + 21) is not None
+    bench.close(5, NOW_S + 400)
+    assert bench.open(up(6), NOW_S + 401) is None
+
+
+def test_a_flow_that_a_sweep_finds_after_its_statement_has_its_name(bench: Bench) -> None:
+    """Its event was lost, so when it opened is not known."""
+    bench.directory.by_slot[UP] = up()
+    bench.read(hello())
+    assert bench.open(up(), NOW_S + 5) == Verdict(UP, "www.example.org", TLS)
 
 
 # The grace period.
