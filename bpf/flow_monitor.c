@@ -10,7 +10,7 @@
  *
  * The loader defines FLOW_SLOTS (a power of two, 64 at least) and its binary logarithm, DEVICE_SLOTS,
  * CPUS, FLOW_EVENT_PAGES, PAGE_SIZE and the secret HASH_KEY_0 .. HASH_KEY_12; and, where payloads are
- * to be inspected, PAYLOAD_PAGES.
+ * to be inspected, PAYLOAD_PAGES. With PIN_PATH the maps are those that are pinned in that directory.
  */
 #include "flow_events.h"
 #include "parsing.h"
@@ -20,11 +20,32 @@
 #define PACKET_LOOPBACK 5
 #define EVENTS_PER_WAKEUP 128
 
-BPF_F_TABLE("array", __u32, struct device_table, devices, 1, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", __u32, struct device_totals, totals, DEVICE_SLOTS *CPUS * 2, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", __u32, struct flow_bucket, flows, FLOW_SLOTS / FLOW_BUCKET_SLOTS,
+/* What bcc calls a section is the type of a map, and after a colon where it is pinned. */
+#ifdef PIN_PATH
+#define PINNED(name) ":" PIN_PATH "/" name
+#else
+#define PINNED(name) ""
+#endif
+
+/* As BPF_RINGBUF_OUTPUT of bcc, which cannot be pinned. */
+#define RING(ring, pages)                                                                          \
+	struct ring##_table_t {                                                                    \
+		int key;                                                                           \
+		__u32 leaf;                                                                        \
+		int (*ringbuf_output)(void *, __u64, __u64);                                       \
+		void *(*ringbuf_reserve)(__u64);                                                   \
+		void (*ringbuf_submit)(void *, __u64);                                             \
+		__u32 max_entries;                                                                 \
+	};                                                                                         \
+	__attribute__((section("maps/ringbuf" PINNED(#ring)))) struct ring##_table_t ring = {      \
+		.max_entries = (pages)*PAGE_SIZE}
+
+BPF_F_TABLE("array" PINNED("devices"), __u32, struct device_table, devices, 1, BPF_F_MMAPABLE);
+BPF_F_TABLE("array" PINNED("totals"), __u32, struct device_totals, totals, DEVICE_SLOTS *CPUS * 2,
 	    BPF_F_MMAPABLE);
-BPF_RINGBUF_OUTPUT(flow_events, FLOW_EVENT_PAGES);
+BPF_F_TABLE("array" PINNED("flows"), __u32, struct flow_bucket, flows,
+	    FLOW_SLOTS / FLOW_BUCKET_SLOTS, BPF_F_MMAPABLE);
+RING(flow_events, FLOW_EVENT_PAGES);
 
 #ifdef PAYLOAD_PAGES
 struct payload_record {
@@ -32,7 +53,7 @@ struct payload_record {
 	__u8 data[PAYLOAD_DATA_MAX];
 };
 
-BPF_RINGBUF_OUTPUT(payloads, PAYLOAD_PAGES);
+RING(payloads, PAYLOAD_PAGES);
 BPF_PERCPU_ARRAY(payload_scratch, struct payload_record, 1);
 #endif
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import socket
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from exporter import advice
 from exporter.capture import bpf, clsact, netlink
+from exporter.capture.pinned_links import PinnedLinks
 from exporter.errors import ExporterError
 
 TCX = "tcx"
@@ -26,7 +30,9 @@ class Attached:
     mode: str
     """TCX or CLSACT."""
     link_fds: tuple[int, ...]
-    """Of tcx: the programs are detached when these are closed. Empty for clsact."""
+    """Of tcx without pins: the programs are detached when these are closed. Else empty."""
+    pinned: bool = False
+    """Whether the programs stay when the exporter ends."""
 
 
 class Privileged(Protocol):
@@ -40,11 +46,13 @@ class Privileged(Protocol):
 class Attacher:
     """Attaches the two programs, and remembers what clsact it must tidy up."""
 
-    def __init__(self, program_fds: tuple[int, int]) -> None:
+    def __init__(self, program_fds: tuple[int, int], links: Path | None = None) -> None:
+        """*links*: the directory to pin links in; with one, what is attached stays at the end."""
+        self._links = PinnedLinks(links) if links is not None else None
         self._program_fds = program_fds
         self._program_ids = tuple(bpf.program_id(fd) for fd in program_fds)
         self._netlink = netlink.Netlink()
-        self._clsact: dict[int, bool] = {}
+        self._clsact: set[int] = set()
 
     def attach(self, ifindex: int, mode: str, kind: str) -> Attached:
         """Attaches both directions. *mode*: AUTO, TCX or CLSACT; *kind*: as in netlink.Link.
@@ -63,13 +71,19 @@ class Attacher:
                     f"this kernel has no tcx, and clsact on a {kind} device keeps CNI plugins from"
                     " setting it up: give --attach clsact if you want it all the same"
                 )
-            self._clsact[ifindex] = clsact.attach(self._netlink, ifindex, self._program_fds)
-            return Attached(CLSACT, ())
+            return self._attach_clsact(ifindex)
         except OSError as error:
             raise ExporterError(_explain(error, mode)) from error
 
     def _attach_tcx(self, ifindex: int) -> Attached:
         """Both links or none: the kernel drops the first when its descriptor is closed."""
+        if clsact.has_ours(
+            self._netlink, ifindex
+        ):  # of a start with other flags: or they count too
+            clsact.detach(self._netlink, ifindex)
+        if self._links is not None:
+            self._links.attach(ifindex, self._program_fds)
+            return Attached(TCX, (), pinned=True)
         links: list[int] = []
         try:
             for program_fd, attach_type in zip(self._program_fds, _TCX_TYPES, strict=True):
@@ -79,22 +93,46 @@ class Attacher:
             raise
         return Attached(TCX, tuple(links))
 
+    def _attach_clsact(self, ifindex: int) -> Attached:
+        if self._links is not None:
+            self._links.detach(ifindex)
+        self._clsact.add(ifindex)
+        clsact.attach(self._netlink, ifindex, self._program_fds)
+        return Attached(CLSACT, (), pinned=self._links is not None)
+
     def detach(self, ifindex: int) -> None:
-        """Takes our clsact filters off a device, and the qdisc if we made it and it is empty."""
-        made = self._clsact.pop(ifindex, None)
-        if made is None:
+        """Takes our clsact filters and pinned links off a device, which may be gone."""
+        if self._links is not None:
+            self._links.detach(ifindex)
+        if ifindex not in self._clsact:
             return
+        self._clsact.remove(ifindex)
         try:
             clsact.detach(self._netlink, ifindex, self._program_ids)
-            if made:
-                clsact.remove_qdisc_if_empty(self._netlink, ifindex)
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
 
-    def detach_all(self) -> None:
-        """As `detach`, for every device, whatever the kernel answers of another."""
-        for ifindex in list(self._clsact):
+    def tidy(self, attached: Collection[int]) -> None:
+        """Takes what earlier starts left off every interface that is not in *attached*.
+
+        Raises OSError.
+        """
+        if self._links is not None:
+            for ifindex in self._links.ifindexes():
+                if ifindex not in attached:
+                    self._links.detach(ifindex)
+        for link in netlink.links():
+            if link.ifindex not in attached:
+                clsact.detach(self._netlink, link.ifindex)
+
+    def end(self) -> None:
+        """Takes every clsact filter off, whatever the kernel answers of another, unless it is to
+        stay.
+        """
+        if self._links is not None:
+            return
+        for ifindex in sorted(self._clsact):
             with suppress(OSError):
                 self.detach(ifindex)
 
@@ -138,21 +176,33 @@ def _explain(error: OSError, mode: str) -> str:
     return f"the kernel refuses to attach a program ({error.strerror})"
 
 
-def detach_all() -> list[str]:
-    """Removes every filter that an exporter left behind, and says what it removed."""
+def has_filters() -> bool:
+    """Whether an exporter left a filter on an interface of this namespace. Raises OSError."""
+    request = netlink.Netlink()
+    try:
+        return any(clsact.has_ours(request, link.ifindex) for link in netlink.links())
+    finally:
+        request.close()
+
+
+def remove_filters() -> list[str]:
+    """Removes every filter that an exporter left in this network namespace, and says what it
+    removed. Raises OSError.
+    """
     said: list[str] = []
     request = netlink.Netlink()
     try:
         for link in netlink.links():
             removed = clsact.detach(request, link.ifindex)
             if removed:
-                qdisc = clsact.remove_qdisc_if_empty(request, link.ifindex)
-                said.append(
-                    f"{link.name}: removed {removed} filters"
-                    + (" and the empty clsact qdisc" if qdisc else "")
-                )
-    except OSError as error:
-        raise ExporterError(_explain(error, CLSACT)) from error
+                said.append(f"{link.name}: removed {removed} filters; the clsact qdisc stays")
     finally:
         request.close()
     return said
+
+
+def device_name(ifindex: int) -> str:
+    """The name of an interface that may be gone, or be in another network namespace."""
+    with suppress(OSError):
+        return socket.if_indextoname(ifindex)
+    return f"an interface that had the index {ifindex}"

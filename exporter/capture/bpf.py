@@ -20,14 +20,20 @@ _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390
 MAP_CREATE = 0
 MAP_LOOKUP_ELEM = 1
 MAP_UPDATE_ELEM = 2
+OBJ_PIN = 6
+OBJ_GET = 7
 PROG_TEST_RUN = 10
 OBJ_GET_INFO_BY_FD = 15
 PROG_QUERY = 16
 LINK_CREATE = 28
+LINK_UPDATE = 29
+LINK_DETACH = 34
 
 MAP_TYPE_ARRAY = 2
+MAP_TYPE_RINGBUF = 27
 MAP_FLAG_MMAPABLE = 1 << 10
 
+LINK_TYPE_TCX = 11
 TCX_INGRESS = 46
 TCX_EGRESS = 47
 BEFORE = 1 << 3
@@ -57,9 +63,35 @@ def _pointer(buffer: ctypes.Array[ctypes.c_char]) -> int:
     return ctypes.addressof(buffer)
 
 
-def map_create_array(value_size: int, entries: int, flags: int = 0) -> int:
-    """A new array map's descriptor."""
-    return bpf(MAP_CREATE, struct.pack("=IIIII44x", MAP_TYPE_ARRAY, 4, value_size, entries, flags))
+def map_create_array(value_size: int, entries: int, flags: int = 0, name: str = "") -> int:
+    """A new array map's descriptor. *name*: as tools show it, of at most 15 bytes."""
+    return _map_create(MAP_TYPE_ARRAY, 4, value_size, entries, flags, name)
+
+
+def map_create_ring(size: int, name: str = "") -> int:
+    """A new ring buffer's descriptor. *size*: bytes, a power of two, a page at least."""
+    return _map_create(MAP_TYPE_RINGBUF, 0, 0, size, 0, name)
+
+
+def _map_create(
+    kind: int, key_size: int, value_size: int, entries: int, flags: int, name: str
+) -> int:
+    attributes = struct.pack(
+        "=IIIII8x16s16x", kind, key_size, value_size, entries, flags, name.encode()
+    )
+    return bpf(MAP_CREATE, attributes)
+
+
+def pin(fd: int, path: str | os.PathLike[str]) -> None:
+    """Gives a map or a link a name in a BPF file system, which keeps it alive."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    bpf(OBJ_PIN, struct.pack("=QI4x", _pointer(name), fd))
+
+
+def get_pinned(path: str | os.PathLike[str]) -> int:
+    """A descriptor of what is pinned there."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    return bpf(OBJ_GET, struct.pack("=QII", _pointer(name), 0, 0))
 
 
 def map_update(fd: int, key: bytes, value: bytes) -> None:
@@ -74,6 +106,36 @@ def link_create_tcx(program_fd: int, ifindex: int, attach_type: int) -> int:
     return bpf(
         LINK_CREATE, struct.pack("=IIIIIIQ", program_fd, ifindex, attach_type, BEFORE, 0, 0, 0)
     )
+
+
+def link_update(link_fd: int, program_fd: int) -> None:
+    """Puts another program in the place of a link's, atomically.
+
+    ENOLINK: the device is gone.
+    """
+    bpf(LINK_UPDATE, struct.pack("=IIII", link_fd, program_fd, 0, 0))
+
+
+def link_detach(link_fd: int) -> None:
+    """Takes a link's program off at once, whoever still holds the link."""
+    bpf(LINK_DETACH, struct.pack("=I", link_fd))
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """Of `struct bpf_link_info`, for tcx."""
+
+    type: int
+    """LINK_TYPE_TCX; of others the rest says something else."""
+    program_id: int
+    ifindex: int
+    """0 where the device is gone."""
+    attach_type: int
+
+
+def link_info(fd: int) -> LinkInfo:
+    """What a link attaches to what."""
+    return LinkInfo(*struct.unpack_from("=I4xI4xII", _object_info(fd, 64)))
 
 
 def query_tcx(ifindex: int, attach_type: int) -> list[int]:

@@ -5,9 +5,10 @@
     settle     the counters are final: they are folded, and the fold is committed
     zero       the entry is cleared, still CLOSING
     grace      every run that could have seen the old key has ended
-    free       CLOSING -> FREE
+    free       CLOSING -> FREE, once a commit says that nothing of the old flow is left
 
-One grace period serves a batch that is closing and the batch before it that is cleared.
+One grace period, and the commit after it, serve a batch that is closing and the batch before it
+that is cleared. The commits are for pinned tables: the next exporter takes over what they say.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class Closing:
         self._closing += self._table.close_idle(now_s)
         self._next_grace()
 
+    @property
+    def needs_commit(self) -> bool:
+        """Whether `settled` waits for one."""
+        return not self._grace.running and bool(self._waiting_to_settle or self._waiting_to_free)
+
     def settle(self) -> list[Change]:
         """To be called when the grace period's descriptor is readable.
 
@@ -48,15 +54,15 @@ class Closing:
         """
         if not self._grace.finished():
             return []
-        self._table.free(self._waiting_to_free)
-        self.released += len(self._waiting_to_free)
-        self._waiting_to_free = array("I")
         return self._table.final_changes(self._waiting_to_settle)
 
     def settled(self) -> None:
         """What `settle` returned is committed."""
         if self._grace.running:
             return
+        self._table.free(self._waiting_to_free)
+        self.released += len(self._waiting_to_free)
+        self._waiting_to_free = array("I")
         self._table.zero(self._waiting_to_settle)
         self._cleared += self._waiting_to_settle
         self._waiting_to_settle = array("I")

@@ -2,7 +2,8 @@
 
 A filter of ours has a priority and a handle of its own, so that nothing else is ever replaced or
 deleted by mistake, and it is deleted only after the kernel has said that its program is ours. The
-clsact qdisc goes only if it was us who made it and nobody else has put a filter there since.
+clsact qdisc stays, empty and next to free: the kernel deletes it with whatever filters it has, and
+somebody may have put one there since they were listed.
 
 Message layouts: include/uapi/linux/{rtnetlink,pkt_sched,pkt_cls}.h.
 """
@@ -23,7 +24,6 @@ HANDLE = 0xA7F10
 PROGRAM_NAME_PREFIX = "ayaflow_"
 
 _RTM_NEWQDISC = 36
-_RTM_DELQDISC = 37
 _RTM_GETQDISC = 38
 _RTM_NEWTFILTER = 44
 _RTM_DELTFILTER = 45
@@ -59,16 +59,13 @@ class Filter:
     name: str
 
 
-def attach(netlink: Netlink, ifindex: int, program_fds: tuple[int, int]) -> bool:
+def attach(netlink: Netlink, ifindex: int, program_fds: tuple[int, int]) -> None:
     """Puts both programs on a device, in place of our own filters if they are there.
 
-    Says whether the clsact qdisc is ours: made now, or by an exporter that was killed before it
-    could take its filters off. Raises OSError as the kernel answers, and ExporterError where an
-    older qdisc has its place: the kernel would take the egress filter for it, on ingress.
+    Raises OSError as the kernel answers, and ExporterError where an older qdisc has the place of
+    clsact: the kernel would take the egress filter for it, on ingress.
     """
-    made = _add_qdisc(netlink, ifindex) or any(
-        is_ours(found) for parent in PARENTS for found in filters(netlink, ifindex, parent)
-    )
+    _add_qdisc(netlink, ifindex)
     try:
         for parent, program_fd, direction in zip(
             PARENTS, program_fds, ("ingress", "egress"), strict=True
@@ -88,10 +85,7 @@ def attach(netlink: Netlink, ifindex: int, program_fds: tuple[int, int]) -> bool
     except OSError:
         with suppress(OSError):
             detach(netlink, ifindex)
-            if made:
-                remove_qdisc_if_empty(netlink, ifindex)
         raise
-    return made
 
 
 def detach(netlink: Netlink, ifindex: int, program_ids: tuple[int, ...] | None = None) -> int:
@@ -129,20 +123,12 @@ def filters(netlink: Netlink, ifindex: int, parent: int) -> list[Filter]:
     return [each for each in found if each.handle]
 
 
-def remove_qdisc_if_empty(netlink: Netlink, ifindex: int) -> bool:
-    """Removes the clsact qdisc of a device unless a filter hangs there."""
-    if any(filters(netlink, ifindex, parent) for parent in PARENTS):
-        return False
-    try:
-        netlink.request(_RTM_DELQDISC, _qdisc(ifindex))
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENODEV):
-            return False
-        raise
-    return True
+def has_ours(netlink: Netlink, ifindex: int) -> bool:
+    """Whether a filter of ours is on a device."""
+    return any(is_ours(found) for parent in PARENTS for found in filters(netlink, ifindex, parent))
 
 
-def _add_qdisc(netlink: Netlink, ifindex: int) -> bool:
+def _add_qdisc(netlink: Netlink, ifindex: int) -> None:
     try:
         netlink.request(
             _RTM_NEWQDISC,
@@ -153,7 +139,7 @@ def _add_qdisc(netlink: Netlink, ifindex: int) -> bool:
         if error.errno != errno.EEXIST:
             raise
     else:
-        return True
+        return
     (answer, *_) = netlink.request(_RTM_GETQDISC, _qdisc(ifindex), _NLM_F_ECHO)
     kind = _text(dict(attributes(answer[1], _TCMSG.size)).get(_TCA_KIND, b""))
     if kind != "clsact":
@@ -161,7 +147,6 @@ def _add_qdisc(netlink: Netlink, ifindex: int) -> bool:
             f"a qdisc of the kind {kind} is where clsact would be: use tcx (Linux 6.6), or replace"
             f" it (tc qdisc del dev NAME {kind})"
         )
-    return False
 
 
 def _qdisc(ifindex: int) -> bytes:

@@ -11,13 +11,10 @@ later one.
 
 from __future__ import annotations
 
-import mmap
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import NamedTuple
 
 from exporter.capture.records import (
@@ -35,10 +32,8 @@ from exporter.capture.records import (
     decode_flow,
 )
 from exporter.capture.timeouts import Timeouts
+from exporter.capture.windows import Windows
 from exporter.memory import zeros
-
-WINDOW_SLOTS = 4096
-"""256 KB: few enough mappings for a sweep, little memory for each."""
 
 TCP_TIMEOUT_FACTOR = 5
 """TCP flows may be silent this many times longer than others before they count as idle."""
@@ -89,8 +84,10 @@ class FlowTable:
     def __init__(self, fd: int, slots: int, idle_timeout_s: float, now_s: float) -> None:
         self.slots = slots
         self.entries = 0
-        self._fd = fd
-        self._window_slots = min(slots, WINDOW_SLOTS)
+        self.used_windows: set[int] = set()
+        """The first slots of the windows in which there ever was a flow."""
+        self._windows = Windows(fd, slots)
+        self._window_slots = self._windows.slots_each
         self._folded_packets = zeros("Q", slots)
         self._folded_bytes = zeros("Q", slots)
         self._stage = zeros("B", slots)
@@ -104,30 +101,44 @@ class FlowTable:
         """How often it is worth calling `close_idle`."""
         return self._timeouts.tick_s
 
-    @contextmanager
-    def _window(self, first: int) -> Iterator[tuple[memoryview, memoryview]]:
-        """The window that begins with slot *first*, as bytes and as 64-bit words."""
-        size = self._window_slots * FLOW_ENTRY.size
-        with (
-            mmap.mmap(self._fd, size, offset=first * FLOW_ENTRY.size) as mapped,
-            memoryview(mapped) as raw,
-            raw.cast("Q") as words,
-        ):
-            yield raw, words
-
-    def _by_window(self, slots: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
-        """Slots that follow one another, by the window that they lie in."""
-        for window, members in groupby(slots, lambda slot: slot // self._window_slots):
-            yield window * self._window_slots, list(members)
-
     def announced(self, slot: int, head: int) -> bool:
         """Notes a flow that an event tells of; False if it was known already."""
         if self._stage[slot] != _UNKNOWN:
             return False
         self._stage[slot] = _OPEN
+        self.used_windows.add(slot - slot % self._window_slots)
         self.entries += 1
         self._timeouts.set(slot, self._ticks(head))
         return True
+
+    @property
+    def folded_columns(self) -> tuple[memoryview[int], memoryview[int]]:
+        """What was folded of each slot: packets and bytes."""
+        return self._folded_packets, self._folded_bytes
+
+    def restore(
+        self, windows: Collection[int], is_bound: memoryview[int]
+    ) -> Iterator[tuple[Flow, bool]]:
+        """Takes up the flows of an exporter that ended, once `folded_columns` hold what it folded.
+
+        *windows*: those for which they hold something, by first slot; *is_bound*: by slot, whether
+        it knew whose the flow is. Yields each flow that is known now, and whether it is open. What
+        it did not know is left to the next sweep; what was on its way out falls idle once more.
+        """
+        for first in self._windows:
+            with self._windows.map(first) as (raw, words):
+                for place, head in enumerate(words[::_WORDS].tolist()):
+                    state = head & _STATE_MASK
+                    is_free = state in (FLOW_FREE, FLOW_CLAIM)
+                    if is_free and first not in windows:
+                        continue  # reading the columns would take memory
+                    slot = first + place
+                    counted = words[place * _WORDS + _BYTES_WORD]
+                    if is_free or counted < self._folded_bytes[slot]:  # cleared since
+                        self._folded_packets[slot] = self._folded_bytes[slot] = 0
+                    if not is_free and (is_bound[slot] or counted == self._folded_bytes[slot]):
+                        self.announced(slot, head)
+                        yield self._decode(slot, raw, place), state == FLOW_LIVE
 
     def is_known(self, slot: int) -> bool:
         """Whether the slot has a flow that was announced or found by a sweep."""
@@ -150,9 +161,9 @@ class FlowTable:
 
     def sweep(self) -> Iterator[Sweep]:
         """What has changed since the last sweep, window by window, less those without change."""
-        for first in range(0, self.slots, self._window_slots):
+        for first in self._windows:
             folded = self._folded_bytes[first : first + self._window_slots]
-            with self._window(first) as (raw, words):
+            with self._windows.map(first) as (raw, words):
                 if words[_BYTES_WORD::_WORDS] != folded:
                     yield self._sweep_window(first, raw, words)
 
@@ -183,8 +194,8 @@ class FlowTable:
     def flows(self, slots: Iterable[int]) -> list[Flow]:
         """What the table says of known flows."""
         found: list[Flow] = []
-        for first, members in self._by_window(sorted(slots)):
-            with self._window(first) as (raw, _):
+        for first, members in self._windows.divide(sorted(slots)):
+            with self._windows.map(first) as (raw, _):
                 found += [self._decode(slot, raw, slot - first) for slot in members]
         return found
 
@@ -194,7 +205,7 @@ class FlowTable:
         """
         found = None
         first = slot - slot % FLOW_BUCKET_SLOTS
-        with self._window(first - first % self._window_slots) as (raw, words):
+        with self._windows.map(first - first % self._window_slots) as (raw, words):
             place = slot % self._window_slots
             mine = self._decode(slot, raw, place)
             wanted = words[place * _WORDS] ^ 1 << FLOW_HEAD_DIRECTION
@@ -230,8 +241,8 @@ class FlowTable:
         later their counters are final. A flow that has counted since the last sweep is not idle.
         """
         closed = array("I")
-        for first, slots in self._by_window(self._timeouts.expired(now_s)):
-            with self._window(first) as (raw, words):
+        for first, slots in self._windows.divide(self._timeouts.expired(now_s)):
+            with self._windows.map(first) as (raw, words):
                 for slot in slots:
                     place = slot - first
                     head = words[place * _WORDS]
@@ -250,8 +261,8 @@ class FlowTable:
     def final_changes(self, slots: Sequence[int]) -> list[Change]:
         """What CLOSING flows have counted since the last sweep, once a grace period has passed."""
         changes: list[Change] = []
-        for first, members in self._by_window(slots):
-            with self._window(first) as (_, words):
+        for first, members in self._windows.divide(slots):
+            with self._windows.map(first) as (_, words):
                 for slot in members:
                     place = slot - first
                     counted = words[place * _WORDS + _BYTES_WORD]
@@ -260,8 +271,8 @@ class FlowTable:
 
     def zero(self, slots: Sequence[int]) -> None:
         """Clears CLOSING entries whose final counters are committed; their state stays CLOSING."""
-        for first, members in self._by_window(slots):
-            with self._window(first) as (_, words):
+        for first, members in self._windows.divide(slots):
+            with self._windows.map(first) as (_, words):
                 for slot in members:
                     place = slot - first
                     words[place * _WORDS + 1 : (place + 1) * _WORDS] = _ZERO_COUNTERS
@@ -269,8 +280,8 @@ class FlowTable:
 
     def free(self, slots: Sequence[int]) -> None:
         """Gives cleared slots back to the kernel program, a grace period after `zero`."""
-        for first, members in self._by_window(slots):
-            with self._window(first) as (_, words):
+        for first, members in self._windows.divide(slots):
+            with self._windows.map(first) as (_, words):
                 for slot in members:
                     words[(slot - first) * _WORDS] = FLOW_FREE
                     self._stage[slot] = _UNKNOWN

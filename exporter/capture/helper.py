@@ -3,7 +3,7 @@
 The serving process has none, so interfaces that appear later, or come back, and filters that must
 go at the end are the helper's. It does nothing but attach and detach, and holds no map and no link.
 
-The protocol, over a socket pair: one message `NUMBER OPERATION IFINDEX MODE KIND`, one answer
+The protocol, over a socket pair: one message `NUMBER OPERATION WORDS` (see helper_main), one answer
 `NUMBER ok WORDS` or `NUMBER error SENTENCE`, with descriptors of links beside it. The number tells
 it from the late answer to a question that was given up.
 """
@@ -14,7 +14,7 @@ import logging
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from exporter.capture.attach import CLSACT, Attached
@@ -23,6 +23,7 @@ from exporter.errors import ExporterError
 
 _MESSAGE_BYTES = 4096
 _ANSWER_TIMEOUT_S = 10.0
+PINNED = "pinned"
 _GONE = "the helper that attaches interfaces is gone"
 
 _log = logging.getLogger(__name__)
@@ -52,19 +53,27 @@ class Helper:
                 pass_fds=[theirs.fileno()],
             )
 
-    def give_programs(self, ingress_fd: int, egress_fd: int) -> None:
-        """Hands over the programs to attach; to be called once, before anything else."""
-        self._ask("programs", give=(ingress_fd, egress_fd))
+    def give_programs(self, ingress_fd: int, egress_fd: int, links: Path | None = None) -> None:
+        """Hands over the programs to attach; to be called once, before anything else.
+
+        *links*: as of Attacher.
+        """
+        self._ask(f"programs {links or ''}", give=(ingress_fd, egress_fd))
 
     def attach(self, ifindex: int, mode: str, kind: str) -> Attached:
         """As Attacher.attach."""
         words, descriptors = self._ask(f"attach {ifindex} {mode} {kind}")
-        self._has_filters |= words[0] == CLSACT
-        return Attached(words[0], tuple(descriptors))
+        pinned = words[1:] == [PINNED]
+        self._has_filters |= words[0] == CLSACT and not pinned
+        return Attached(words[0], tuple(descriptors), pinned)
 
     def detach(self, ifindex: int) -> None:
         """As Attacher.detach."""
         self._ask(f"detach {ifindex}")
+
+    def tidy(self, attached: Iterable[int]) -> None:
+        """As Attacher.tidy: once, when all interfaces of the start are attached."""
+        self._ask(f"tidy {' '.join(map(str, attached))}")
 
     def programs_before(self, ifindex: int) -> tuple[int, int]:
         """As Attacher.programs_before."""
@@ -72,7 +81,7 @@ class Helper:
         return int(words[0]), int(words[1])
 
     def close(self) -> None:
-        """Ends the helper, which takes clsact filters off first, and waits for that."""
+        """Ends the helper, which takes clsact filters off first that are not to stay."""
         if self._has_filters and self._process.poll() is not None:
             _log.warning(
                 "%s, so the clsact filters stay: ayaflow-exporter detach removes them", _GONE

@@ -1,7 +1,15 @@
 """The helper process: attaches and detaches for the serving process, and tidies up after it.
 
-It reads only what the serving process sends it: an operation and the index of an interface. When
-their socket ends, however the server died, it takes its clsact filters off, and ends too.
+It reads only what the serving process sends it:
+
+    programs [DIRECTORY]        with their descriptors; pinned links go there
+    attach IFINDEX MODE KIND    answered by the mode, and by `pinned` or the links' descriptors
+    detach IFINDEX
+    tidy IFINDEX ...            detach all others
+    query IFINDEX               answered by how many programs are before ours
+
+When their socket ends, however the server died, it takes clsact filters off that have no pins, and
+ends too.
 """
 
 from __future__ import annotations
@@ -9,9 +17,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from pathlib import Path
 
 from exporter.capture.attach import Attacher
 from exporter.capture.bpf import close_all
+from exporter.capture.helper import PINNED
 from exporter.errors import ExporterError
 
 _MESSAGE_BYTES = 4096
@@ -32,7 +42,11 @@ def main(socket_fd: int) -> None:
         links: tuple[int, ...] = ()
         try:
             if attacher is None:
-                attacher = Attacher((descriptors[0], descriptors[1]))
+                _, _, links_directory = request.partition(" ")
+                attacher = Attacher(
+                    (descriptors[0], descriptors[1]),
+                    Path(links_directory) if links_directory else None,
+                )
             else:
                 close_all(descriptors)
                 words, links = _serve(attacher, request)
@@ -45,18 +59,21 @@ def main(socket_fd: int) -> None:
             break
         close_all(links)
     if attacher is not None:
-        attacher.detach_all()
+        attacher.end()
     os._exit(0)
 
 
 def _serve(attacher: Attacher, message: str) -> tuple[str, tuple[int, ...]]:
     operation, _, rest = message.partition(" ")
+    if operation == "tidy":
+        attacher.tidy({int(word) for word in rest.split()})
+        return "", ()
     number, _, rest = rest.partition(" ")
     ifindex = int(number)
     if operation == "attach":
         mode, _, kind = rest.partition(" ")
         attached = attacher.attach(ifindex, mode, kind)
-        return attached.mode, attached.link_fds
+        return attached.mode + f" {PINNED}" * attached.pinned, attached.link_fds
     if operation == "detach":
         attacher.detach(ifindex)
         return "", ()

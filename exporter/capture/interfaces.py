@@ -1,7 +1,7 @@
 """The interfaces that are counted: as they appear, are renamed, vanish and come back.
 
-A device keeps its slot of the totals under its name: what vanishes and comes back counts on. An
-hour after it vanished, its totals move to the device `removed`, and its slot is free again.
+What vanishes and comes back counts on. An hour after it vanished, its totals move to the device
+`removed`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from exporter.capture import netlink
 from exporter.capture.attach import Attached, Privileged
 from exporter.capture.bpf import close_all
 from exporter.capture.device import Device, link_type_of
+from exporter.capture.device_slots import DeviceSlots
 from exporter.capture.netlink import Link
-from exporter.capture.records import ZERO_TOTALS, DeviceTotals, minus, plus
+from exporter.capture.records import DeviceTotals
 from exporter.capture.selection import Selection, Stacking
 from exporter.capture.totals import DeviceTable, Totals
 from exporter.errors import ExporterError
 
-REMOVED = "removed"
-"""The device that the totals of forgotten devices are shown under."""
-UNREGISTERED_SLOT = 0
 KEEP_VANISHED_S = 3600.0
 RETRY_S = 10.0
 
@@ -43,7 +41,8 @@ class Interfaces:
         totals: Totals,
     ) -> None:
         """*mode*: as in Attacher.attach."""
-        self.devices: dict[str, Device] = {}
+        self.slots = self._make_slots(totals)
+        self.devices = self.slots.devices
         self.stacking = Stacking()
         self.static = False
         """Whether nothing may be attached any more."""
@@ -53,11 +52,11 @@ class Interfaces:
         self._table = table
         self._totals = totals
         self._before_attach: list[Callable[[str], None]] = []
-        self._free_slots = list(range(totals.device_slots - 1, UNREGISTERED_SLOT, -1))
-        self._last_slot = UNREGISTERED_SLOT
-        self._removed = [ZERO_TOTALS, ZERO_TOTALS]
         self._without_slot: set[str] = set()
         self._cannot_ask = False
+
+    def _make_slots(self, totals: Totals) -> DeviceSlots:
+        return DeviceSlots(totals)
 
     def before_attach(self, tell: Callable[[str], None]) -> None:
         """Lets *tell* know the name of an interface that is about to be attached."""
@@ -97,11 +96,10 @@ class Interfaces:
             raise ExporterError(f"{name}: {device.complaint}")
 
     def freeze(self) -> bool:
-        """Attaches nothing from now on. Says whether the helper may end: it must take clsact's
-        filters off at the end."""
+        """Attaches nothing from now on. Says whether the helper may end, with nothing to tidy."""
         self.static = True
         attached = [device.attached for device in self.devices.values() if device.attached]
-        return all(each.link_fds for each in attached)
+        return all(each.link_fds or each.pinned for each in attached)
 
     def _look(self) -> list[Link]:
         links = netlink.links()
@@ -111,15 +109,7 @@ class Interfaces:
 
     def totals_of(self, device: Device, direction: int) -> DeviceTotals:
         """What was counted on a device."""
-        return minus(self._totals.read(device.slot, direction), device.base[direction])
-
-    def totals_of_removed(self, direction: int) -> DeviceTotals:
-        """What was counted on devices that are forgotten, or not known yet."""
-        return plus(self._totals.read(UNREGISTERED_SLOT, direction), self._removed[direction])
-
-    def slots(self) -> list[int]:
-        """The slots of the totals that count, or ever did: what they hold is in the fold."""
-        return list(range(UNREGISTERED_SLOT, self._last_slot + 1))
+        return self.slots.totals_of(device, direction)
 
     def see_drivers(self) -> None:
         """Reads what the drivers of attached devices count."""
@@ -174,7 +164,7 @@ class Interfaces:
                 self._want(link, wall_s, now_s)
         for device in list(self.devices.values()):
             if device.ifindex == 0 and now_s - device.vanished_at_s > KEEP_VANISHED_S:
-                self._forget(device)
+                self.slots.forget(device)
         self._without_slot &= {link.name for link in links}
         self._look_at_stacking(links)
 
@@ -202,26 +192,12 @@ class Interfaces:
 
     def _device(self, name: str, wall_s: float) -> Device | None:
         """The device of that name, old or new; None where there are too many."""
-        device = self.devices.get(name)
+        device = self.devices.get(name) or self.slots.take(name, wall_s)
         if device is None:
-            if not self._free_slots:
-                self._forget_one_early()
-            if not self._free_slots:
-                if name not in self._without_slot:
-                    _log.error("%s is not counted: %s", name, self._too_many())
-                self._without_slot.add(name)
-                return None
-            slot = self._take_slot()
-            self._last_slot = max(self._last_slot, slot)
-            base = (self._totals.read(slot, 0), self._totals.read(slot, 1))
-            device = self.devices[name] = Device(name, slot, base, wall_s)
+            if name not in self._without_slot:
+                _log.error("%s is not counted: %s", name, self._too_many())
+            self._without_slot.add(name)
         return device
-
-    def _take_slot(self) -> int:
-        return self._free_slots.pop()
-
-    def _give_slot_back(self, slot: int) -> None:
-        self._free_slots.append(slot)
 
     def _attach(self, device: Device, link: Link) -> None:
         """Registers the device first, so that its first packet finds its slot."""
@@ -271,28 +247,17 @@ class Interfaces:
     def _let_go(self, device: Device, now_s: float) -> None:
         if device.attached is not None:
             _log.info("%s is gone", device.name)
+            if device.attached.pinned and not self.static:
+                self._take_off(device.name, device.ifindex, device.attached)
             close_all(device.attached.link_fds)
         self._table.remove(device.ifindex)
         device.vanish(now_s)
 
-    def _forget_one_early(self) -> None:
-        vanished = [device for device in self.devices.values() if device.ifindex == 0]
-        if vanished:
-            self._forget(min(vanished, key=lambda device: device.vanished_at_s))
-
     def _too_many(self) -> str:
         return f"no more than {self._totals.device_slots - 1} can be; name fewer"
 
-    def _forget(self, device: Device) -> None:
-        for direction in range(2):
-            self._removed[direction] = plus(
-                self._removed[direction], self.totals_of(device, direction)
-            )
-        self._give_slot_back(device.slot)
-        del self.devices[device.name]
-
     def close(self) -> None:
-        """Lets go of every link, which detaches what is not clsact."""
+        """Lets go of every link, which detaches what is not clsact and has no pin."""
         for device in self.devices.values():
             if device.attached is not None:
                 close_all(device.attached.link_fds)

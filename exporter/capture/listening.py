@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from exporter.capture.attach import Privileged
 from exporter.capture.device import Device, link_type_of
-from exporter.capture.interfaces import UNREGISTERED_SLOT, Interfaces
+from exporter.capture.device_slots import DeviceSlots, SharedSlot
+from exporter.capture.interfaces import Interfaces
 from exporter.capture.netlink import Link
 from exporter.capture.selection import Selection
 from exporter.capture.totals import DeviceTable, Totals
@@ -47,11 +48,8 @@ class Listening(Interfaces):
     def _wants(self, link: Link) -> bool:
         return link.name not in self._counted.devices and super()._wants(link)
 
-    def _take_slot(self) -> int:
-        return UNREGISTERED_SLOT
-
-    def _give_slot_back(self, slot: int) -> None:
-        pass
+    def _make_slots(self, totals: Totals) -> DeviceSlots:
+        return SharedSlot(totals)
 
     def _register(self, device: Device, link: Link) -> None:
         self._table.put(link.ifindex, device.slot, link_type_of(link), listen_only=True)

@@ -19,11 +19,8 @@ from pathlib import Path
 
 from exporter import advice
 from exporter.capture import bpf
+from exporter.capture.layout import new_hash_keys, read_map
 from exporter.errors import ExporterError
-
-HASH_KEYS = 13
-_HASH_MULTIPLIER = 6
-"""The one key of 64 bits; it must be odd."""
 
 LOAD_TIMEOUT_S = 60.0
 
@@ -112,7 +109,8 @@ def check_permission() -> None:
 class Loader:
     """A child that is compiling; `result()` waits for it."""
 
-    def __init__(self, settings: LoaderSettings) -> None:
+    def __init__(self, settings: LoaderSettings, pinned: Path | None = None) -> None:
+        """*pinned*: the directory of the maps to use; without one the child makes its own."""
         self._names = _descriptor_names(settings)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = os.memfd_create("bcc-log", os.MFD_CLOEXEC)
@@ -127,7 +125,7 @@ class Loader:
                     "-c",
                     f"import sys; sys.path += {paths!r}\n"
                     f"from exporter.capture.loader import child_main\n"
-                    f"child_main({theirs.fileno()}, {str(source)!r})",
+                    f"child_main({theirs.fileno()}, {str(source)!r}, {str(pinned or '')!r})",
                     *(f"{name}={value}" for name, value in asdict(settings).items()),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -165,17 +163,14 @@ class Loader:
         return f"the loader ended without an answer: {lines[-1] if lines else 'no output'}"
 
 
-def load_programs(settings: LoaderSettings) -> Programs:
-    """Compiles and loads, and waits for it."""
-    return Loader(settings).result()
+def load_programs(settings: LoaderSettings, pinned: Path | None = None) -> Programs:
+    """Compiles and loads, and waits for it. Arguments as of Loader."""
+    return Loader(settings, pinned).result()
 
 
-def compiler_flags(settings: LoaderSettings, source: Path) -> list[str]:
-    """What bcc is to define: the sizes, and the secret keys of the hash, new at each load."""
-    import secrets  # here: the child alone needs it, and what comes with it
-
-    keys = [secrets.randbits(64 if n == _HASH_MULTIPLIER else 32) for n in range(HASH_KEYS)]
-    keys[_HASH_MULTIPLIER] |= 1
+def compiler_flags(settings: LoaderSettings, source: Path, pinned: str = "") -> list[str]:
+    """What bcc is to define: the sizes, and the secret keys of the hash, new for new maps."""
+    keys = _pinned_hash_keys(pinned) if pinned else new_hash_keys()
     return [
         f"-I{source}",
         "-Werror=implicit-function-declaration",
@@ -189,34 +184,47 @@ def compiler_flags(settings: LoaderSettings, source: Path) -> list[str]:
             [f"-DPAYLOAD_PAGES={settings.payload_ring_bytes // mmap.PAGESIZE}"]
             * bool(settings.payload_ring_bytes)
         ),
+        *([f'-DPIN_PATH="{pinned}"'] * bool(pinned)),
         *(f"-DHASH_KEY_{n}={key}{'ULL' if key >> 32 else 'U'}" for n, key in enumerate(keys)),
     ]
 
 
-def child_main(socket_fd: int, source: str) -> None:
+def _pinned_hash_keys(pinned: str) -> tuple[int, ...]:
+    """The keys with which flows were put where they are."""
+    try:
+        fd = bpf.get_pinned(f"{pinned}/layout")
+    except OSError as error:
+        raise ExporterError(f"the maps in {pinned} have gone ({error.strerror})") from error
+    layout = read_map(fd)
+    os.close(fd)
+    if layout is None:
+        raise ExporterError(f"the maps in {pinned} are not this version's: start again")
+    return layout.hash_keys
+
+
+def child_main(socket_fd: int, source: str, pinned: str) -> None:
     """The child. Its one answer is `ok VERSION`, with the descriptors, or `error SENTENCE`."""
     channel = socket.socket(fileno=socket_fd)
     settings = {
         name: int(value) for name, _, value in (word.partition("=") for word in sys.argv[1:])
     }
     try:
-        version, descriptors = _load(LoaderSettings(**settings), Path(source))
+        version, descriptors = _load(LoaderSettings(**settings), Path(source), pinned)
     except ExporterError as error:
         channel.send(f"error {error}".encode())
         return
     socket.send_fds(channel, [f"ok {version}".encode()], descriptors)
 
 
-def _load(settings: LoaderSettings, source: Path) -> tuple[str, list[int]]:
+def _load(settings: LoaderSettings, source: Path, pinned: str) -> tuple[str, list[int]]:
     try:
         import bcc
         from bcc import BPF
     except ImportError as error:
         raise ExporterError(f"bcc cannot be imported ({error}): {advice.NO_BCC}") from error
+    flags = compiler_flags(settings, source, pinned)
     try:
-        program = BPF(
-            src_file=str(source / "flow_monitor.c"), cflags=compiler_flags(settings, source)
-        )
+        program = BPF(src_file=str(source / "flow_monitor.c"), cflags=flags)
         ingress = program.load_func("monitor_ingress", BPF.SCHED_CLS)
         egress = program.load_func("monitor_egress", BPF.SCHED_CLS)
     except Exception as error:  # bcc raises the bare Exception

@@ -13,9 +13,10 @@ import ctypes
 import os
 import platform
 import pwd
+import stat
 import struct
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from exporter.errors import ExporterError
@@ -40,6 +41,8 @@ _LANDLOCK_RULE_PATH_BENEATH = 1
 
 _READ_ACCESS = 1 << 2 | 1 << 3  # READ_FILE, READ_DIR
 _FILE_READ_ACCESS = 1 << 2
+_CHANGE_ACCESS = 1 << 1 | _READ_ACCESS | 1 << 5 | 1 << 8 | 1 << 14
+"""WRITE_FILE, reading, REMOVE_FILE, MAKE_REG, TRUNCATE."""
 _FILESYSTEM_ACCESS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
 """All access rights of each version of Landlock; from version 5 on there are 16."""
 
@@ -68,11 +71,61 @@ def find_user(user: str) -> tuple[int, int]:
     return ids
 
 
-def give_up(user_id: int, group_id: int, readable: Iterable[Path]) -> list[str]:
-    """Becomes that user without capabilities, who can read *readable* and no other file.
+def give_folder(folder: Path, file_name: str, user_id: int, group_id: int) -> None:
+    """Makes a folder for that user's files, whose names begin with *file_name*, if it is not there.
+
+    One that is there is given to the user only where root has it and nothing else is in it. No link
+    in it is followed, and no file that has another name besides is given. Raises OSError.
+    """
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if os.geteuid() != 0:
+        return
+    names = os.listdir(folder)
+    if all(name.startswith(file_name) for name in names):
+        for path in (folder, *map(folder.joinpath, names)):
+            with suppress(FileNotFoundError):
+                _give(path, user_id, group_id)
+
+
+def _give(path: Path, user_id: int, group_id: int) -> None:
+    # By O_PATH: another descriptor that is closed would take SQLite's locks with it (fcntl(2)).
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        is_file = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+        if found.st_uid == 0 and (is_file or stat.S_ISDIR(found.st_mode)):
+            os.chown(f"/proc/self/fd/{descriptor}", user_id, group_id)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def acting_as(user_id: int, group_id: int) -> Iterator[None]:
+    """Where root calls this, what is done meanwhile is done as that user, if CAP_SETUID allows."""
+    before = os.geteuid(), os.getegid()
+    if before[0] == 0:
+        with suppress(PermissionError):
+            os.setegid(group_id)
+            os.seteuid(user_id)
+    try:
+        yield
+    finally:
+        os.seteuid(before[0])
+        os.setegid(before[1])
+
+
+def give_up(
+    user_id: int, group_id: int, readable: Iterable[Path], writable: Iterable[Path] = ()
+) -> list[str]:
+    """Becomes that user without capabilities, who can read *readable*, change files in *writable*,
+    and use no other file.
 
     Returns a sentence for each thing that could not be given up.
     """
+    with suppress(
+        OSError
+    ):  # only glibc wants it, and aborts where a thread ends and it is not there
+        ctypes.CDLL("libgcc_s.so.1")
     kept: list[str] = []
     if not _drop_bounding_set():
         kept.append("the capability bounding set is kept: dropping it needs CAP_SETPCAP")
@@ -88,7 +141,7 @@ def give_up(user_id: int, group_id: int, readable: Iterable[Path]) -> list[str]:
             )
     _drop_capabilities()
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    kept += _restrict_files(readable)
+    kept += _restrict_files(readable, writable)
     return kept
 
 
@@ -111,7 +164,7 @@ def _drop_capabilities() -> None:
         raise OSError(ctypes.get_errno(), "capset")
 
 
-def _restrict_files(readable: Iterable[Path]) -> list[str]:
+def _restrict_files(readable: Iterable[Path], writable: Iterable[Path]) -> list[str]:
     version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)
     if version < 1:
         return ["this kernel has no Landlock: the server can read every file that its user can"]
@@ -123,7 +176,10 @@ def _restrict_files(readable: Iterable[Path]) -> list[str]:
     try:
         for path in readable:
             with suppress(FileNotFoundError, PermissionError):
-                _allow_reading(rules, path)
+                _allow(rules, path, _READ_ACCESS if path.is_dir() else _FILE_READ_ACCESS)
+        for path in writable:
+            with suppress(FileNotFoundError, PermissionError):
+                _allow(rules, path, _CHANGE_ACCESS & handled)
         if _libc.syscall(_LANDLOCK_RESTRICT_SELF, rules, 0) != 0:
             return [f"Landlock refuses its rules ({os.strerror(ctypes.get_errno())})"]
     finally:
@@ -131,8 +187,7 @@ def _restrict_files(readable: Iterable[Path]) -> list[str]:
     return []
 
 
-def _allow_reading(rules: int, path: Path) -> None:
-    access = _READ_ACCESS if path.is_dir() else _FILE_READ_ACCESS
+def _allow(rules: int, path: Path, access: int) -> None:
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         rule = ctypes.create_string_buffer(struct.pack("=Qi", access, descriptor), 12)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from exporter.capture.records import FLOW_INGRESS, LINK_ETHERNET, LINK_IP
-from tests.captures import DLT_EN10MB, CapturedPacket, corpus_dir, read_capture
+from tests.captures import DLT_EN10MB, CapturedPacket, NoCorpusError, corpus_dir, read_capture
 from tests.kernel.conftest import Figures
 from tests.kernel.harness import (
     DEVICE_SLOT,
@@ -63,7 +63,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "capture" in metafunc.fixturenames:
         try:
             corpus = corpus_dir()
-        except FileNotFoundError as missing:
+        except NoCorpusError as missing:
             metafunc.parametrize("capture", [missing], ids=["missing"])
             return
         captures = sorted(corpus.glob("pcap/*")) + sorted(corpus.glob("derived/pcap/*"))
@@ -171,10 +171,10 @@ def _without_ports(flows: dict[FlowKey, WireCounts]) -> dict[FlowKey, WireCounts
 
 
 def test_a_capture_is_counted_as_the_truth_says(
-    full_table: Kernel, capture: Path | FileNotFoundError, figures: Figures
+    full_table: Kernel, capture: Path | NoCorpusError, figures: Figures
 ) -> None:
-    if isinstance(capture, FileNotFoundError):
-        pytest.fail(str(capture))
+    if isinstance(capture, NoCorpusError):
+        raise capture
     truth = json.loads((capture.parents[1] / "truth" / f"{capture.name}.json").read_text())
     result = replay(full_table, read_capture(capture))
     if result.cut:

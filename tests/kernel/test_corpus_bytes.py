@@ -12,12 +12,13 @@ from typing import Any, cast
 
 from exporter.capture.flow_table import FlowTable
 from exporter.capture.interfaces import Interfaces
+from exporter.capture.records import ZERO_TOTALS, DeviceTotals
 from exporter.clock import Now, boot_s
 from exporter.counting import Counting
-from exporter.counting import Kernel as Sources
 from exporter.counts.budget import Budget
 from exporter.counts.fold import Fold
 from exporter.counts.snapshot import DIRECTIONS
+from exporter.kernel import Kernel as Sources
 from exporter.names.aes import Aes
 from exporter.names.attribution import HTTP, QUIC, TLS
 from exporter.names.dns_health import DnsHealth
@@ -60,9 +61,16 @@ class Deaf(DnsNames):
 class OneDevice:
     """In place of the interfaces: the device of the tests."""
 
-    def slots(self) -> list[int]:
+    @property
+    def slots(self) -> OneDevice:
+        return self
+
+    def used(self) -> list[int]:
         """Of the totals."""
         return [DEVICE_SLOT]
+
+    def carried(self, _: int) -> DeviceTotals:
+        return ZERO_TOTALS
 
 
 def names_of_connections(capture: Capture) -> dict[_Connection, set[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,6 @@ class Kernel:
         """By ifindex: errno."""
         self.chains: dict[int, list[int]] = {INGRESS: [], EGRESS: []}
         self.filters: dict[int, list[int]] = {parent: [] for parent in clsact.PARENTS}
-        self.qdisc_made = True
         self.done: list[str] = []
         self.pipes: list[int] = []
         monkeypatch.setattr(bpf, "program_id", lambda fd: fd + 100)
@@ -36,7 +36,6 @@ class Kernel:
         monkeypatch.setattr(clsact, "attach", self._attach)
         monkeypatch.setattr(clsact, "detach", self._detach)
         monkeypatch.setattr(clsact, "filters", self._filters)
-        monkeypatch.setattr(clsact, "remove_qdisc_if_empty", self._remove_qdisc)
 
     def _link(self, program_fd: int, ifindex: int, attach_type: int) -> int:
         _raise(self.tcx_error.get(attach_type, 0))
@@ -49,10 +48,9 @@ class Kernel:
         _raise(self.tcx_error.get(attach_type, 0))
         return self.chains[attach_type]
 
-    def _attach(self, _: object, ifindex: int, program_fds: tuple[int, int]) -> bool:
+    def _attach(self, _: object, ifindex: int, program_fds: tuple[int, int]) -> None:
         _raise(self.clsact_error)
         self.done.append(f"clsact {ifindex} {program_fds}")
-        return self.qdisc_made
 
     def _detach(self, _: object, ifindex: int, ids: tuple[int, ...]) -> int:
         _raise(self.detach_error.get(ifindex, 0))
@@ -61,10 +59,6 @@ class Kernel:
 
     def _filters(self, _: object, ifindex: int, parent: int) -> list[clsact.Filter]:
         return [clsact.Filter(1, 1, "bpf", program, "") for program in self.filters[parent]]
-
-    def _remove_qdisc(self, _: object, ifindex: int) -> bool:
-        self.done.append(f"remove qdisc {ifindex}")
-        return True
 
 
 def _raise(number: int) -> None:
@@ -152,16 +146,11 @@ def test_what_cannot_be_attached_is_one_sentence(
         attacher.attach(IFINDEX, mode, "")
 
 
-@pytest.mark.parametrize("made", [True, False])
-def test_the_qdisc_goes_with_the_filters_if_we_made_it(
-    kernel: Kernel, attacher: Attacher, made: bool
-) -> None:
-    kernel.qdisc_made = made
+def test_filters_are_taken_off_once(kernel: Kernel, attacher: Attacher) -> None:
     attacher.attach(IFINDEX, "clsact", "")
     attacher.detach(IFINDEX)
-    assert kernel.done[1:] == ["detach 7 (110, 111)", *(["remove qdisc 7"] if made else [])]
     attacher.detach(IFINDEX)
-    assert len(kernel.done) == 2 + made, "it is taken off once"
+    assert kernel.done[1:] == ["detach 7 (110, 111)"]
 
 
 def test_what_was_not_attached_here_is_not_detached(kernel: Kernel, attacher: Attacher) -> None:
@@ -182,11 +171,19 @@ def test_at_the_end_each_one_is_detached_whatever_becomes_of_another(
         attacher.attach(ifindex, "clsact", "")
     kernel.detach_error[8] = errno.ENOENT
     kernel.done.clear()
-    attacher.detach_all()
+    attacher.end()
     assert [each for each in kernel.done if each.startswith("detach")] == [
         "detach 7 (110, 111)",
         "detach 9 (110, 111)",
     ]
+
+
+def test_with_pins_filters_stay_at_the_end(kernel: Kernel, tmp_path: Path) -> None:
+    attacher = Attacher((10, 11), tmp_path)
+    assert attacher.attach(IFINDEX, "clsact", "") == Attached("clsact", (), pinned=True)
+    attacher.end()
+    attacher._netlink.close()
+    assert kernel.done == ["clsact 7 (10, 11)"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""clsact filters: only ours are replaced and deleted, and a qdisc stays where somebody uses it."""
+"""clsact filters: only ours are replaced and deleted, and the qdisc stays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROGRAMS = (10, 11)
 IDS = (110, 111)
 
 _TCMSG = struct.Struct("=BxxxiIII")
-_NEWQDISC, _DELQDISC, _GETQDISC = 36, 37, 38
+_NEWQDISC, _GETQDISC = 36, 38
 _NEWTFILTER, _DELTFILTER, _GETTFILTER = 44, 45, 46
 _KIND, _OPTIONS = 1, 2
 _FD, _NAME, _ID = 6, 7, 11
@@ -45,9 +45,6 @@ class Tc:
             if self.qdisc:
                 raise OSError(errno.EEXIST, "File exists")
             self.qdisc = given[_KIND].rstrip(b"\0").decode()
-        elif kind == _DELQDISC:
-            self.qdisc = ""
-            self.filters.clear()
         elif kind == _GETQDISC:
             return [(_NEWQDISC, _TCMSG.pack(0, ifindex, 0, 0, 0) + _text(_KIND, self.qdisc))]
         elif kind == _NEWTFILTER:
@@ -93,24 +90,33 @@ def tc() -> Tc:
     return Tc()
 
 
-def attach(tc: Tc) -> bool:
-    return clsact.attach(cast(Netlink, tc), IFINDEX, PROGRAMS)
+def attach(tc: Tc) -> None:
+    clsact.attach(cast(Netlink, tc), IFINDEX, PROGRAMS)
 
 
 def detach(tc: Tc, ids: tuple[int, ...] | None = None) -> int:
     return clsact.detach(cast(Netlink, tc), IFINDEX, ids)
 
 
-def remove_qdisc(tc: Tc) -> bool:
-    return clsact.remove_qdisc_if_empty(cast(Netlink, tc), IFINDEX)
+def has_ours(tc: Tc) -> bool:
+    return clsact.has_ours(cast(Netlink, tc), IFINDEX)
 
 
-def test_both_programs_are_put_and_all_is_taken_away_again(tc: Tc) -> None:
-    assert attach(tc)
+def test_both_programs_are_put_and_taken_away_again(tc: Tc) -> None:
+    assert not has_ours(tc)
+    attach(tc)
     assert (tc.qdisc, tc.filters) == ("clsact", OURS)
+    assert has_ours(tc)
     assert detach(tc, IDS) == 2
-    assert remove_qdisc(tc)
-    assert (tc.qdisc, tc.filters) == ("", {})
+    assert not has_ours(tc)
+
+
+def test_the_qdisc_stays_with_what_somebody_put_there_meanwhile(tc: Tc) -> None:
+    """The kernel would delete it with all its filters, however few they were a moment ago."""
+    attach(tc)
+    tc.put(EGRESS, 3, 1, 55, "other")
+    detach(tc, IDS)
+    assert (tc.qdisc, list(tc.filters)) == ("clsact", [(EGRESS, 3, 1)])
 
 
 def test_the_filters_are_listed_in_their_order(tc: Tc) -> None:
@@ -124,25 +130,10 @@ def test_the_filters_are_listed_in_their_order(tc: Tc) -> None:
     assert [clsact.is_ours(each) for each in found] == [False, True]
 
 
-def test_a_qdisc_that_somebody_else_made_stays(tc: Tc) -> None:
-    tc.qdisc = "clsact"
-    assert not attach(tc)
-    assert detach(tc, IDS) == 2
-    assert tc.qdisc == "clsact"
-
-
-def test_a_qdisc_that_somebody_uses_by_now_stays(tc: Tc) -> None:
-    assert attach(tc)
-    tc.put(EGRESS, 3, 1, 55, "other")
-    assert detach(tc, IDS) == 2
-    assert not remove_qdisc(tc)
-    assert (tc.qdisc, list(tc.filters)) == ("clsact", [(EGRESS, 3, 1)])
-
-
-def test_filters_of_an_exporter_that_was_killed_are_replaced_and_its_qdisc_is_ours(tc: Tc) -> None:
+def test_filters_of_an_exporter_that_was_killed_are_replaced(tc: Tc) -> None:
     attach(tc)
     tc.filters = {key: (program + 900, name) for key, (program, name) in tc.filters.items()}
-    assert attach(tc)
+    attach(tc)
     assert tc.filters == OURS
 
 
@@ -181,24 +172,14 @@ def test_an_ingress_qdisc_in_its_place_is_a_sentence_and_stays(tc: Tc) -> None:
     assert (tc.qdisc, tc.filters) == ("ingress", {})
 
 
-@pytest.mark.parametrize("before", ["", "clsact"], ids=["our qdisc", "their qdisc"])
-def test_where_the_second_filter_is_refused_the_first_one_goes_too(tc: Tc, before: str) -> None:
-    tc.qdisc = before
+def test_where_the_second_filter_is_refused_the_first_one_goes_too(tc: Tc) -> None:
     tc.refuse[_NEWTFILTER, EGRESS] = errno.ENOMEM
     with pytest.raises(OSError, match="refused") as refused:
         attach(tc)
     assert refused.value.errno == errno.ENOMEM
-    assert (tc.qdisc, tc.filters) == (before, {})
+    assert tc.filters == {}
 
 
 def test_a_device_without_clsact_has_no_filters(tc: Tc) -> None:
     assert detach(tc) == 0
     assert clsact.filters(cast(Netlink, tc), IFINDEX, INGRESS) == []
-
-
-@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOENT, errno.ENODEV])
-def test_a_qdisc_that_has_gone_meanwhile_is_no_error(tc: Tc, number: int) -> None:
-    attach(tc)
-    detach(tc)
-    tc.refuse[_DELQDISC, 0xFFFFFFF1] = number
-    assert not remove_qdisc(tc)

@@ -11,7 +11,6 @@ import pytest
 from exporter.capture.flow_table import (
     LINGER_S,
     TCP_TIMEOUT_FACTOR,
-    WINDOW_SLOTS,
     Change,
     FlowTable,
     slots_for,
@@ -26,6 +25,7 @@ from exporter.capture.records import (
     FLOW_SUPERSEDED,
     Flow,
 )
+from exporter.capture.windows import WINDOW_SLOTS
 from tests.unit.kernel_side import TCP, FlowSlots, head_of
 
 SLOTS = 4 * WINDOW_SLOTS

@@ -29,9 +29,10 @@ from exporter.capture.attach import Attached
 from exporter.errors import ExporterError
 
 class Attacher:
-    def __init__(self, program_fds):
-        self.programs = program_fds
-        self.say("programs", *(os.read(fd, 100).decode() for fd in program_fds))
+    def __init__(self, program_fds, links):
+        self.pinned = links is not None
+        names = [os.read(fd, 100).decode() for fd in program_fds]
+        self.say("programs", *([links] * self.pinned), *names)
 
     def say(self, *words):
         print(*words, flush=True)
@@ -42,6 +43,8 @@ class Attacher:
             raise ExporterError("it brings bad luck")
         if ifindex == 14:
             raise OSError(19, "No such device")
+        if self.pinned:
+            return Attached("tcx", (), True)
         return Attached("clsact", ()) if mode == "clsact" else Attached("tcx", os.pipe())
 
     def detach(self, ifindex):
@@ -51,8 +54,11 @@ class Attacher:
         self.say("open", len(os.listdir("/proc/self/fd")))
         return 2, -1
 
-    def detach_all(self):
-        self.say("detach all")
+    def tidy(self, attached):
+        self.say("tidy", *sorted(attached))
+
+    def end(self):
+        self.say("end")
 
 helper_main.Attacher = Attacher
 helper_main.main(int(sys.argv[1]))
@@ -76,11 +82,11 @@ class RunningHelper:
                 text=True,
             )
 
-    def give_programs(self) -> None:
+    def give_programs(self, links: str = "") -> None:
         pipes = [os.pipe(), os.pipe()]
         for (_, write), name in zip(pipes, ("ingress", "egress"), strict=True):
             os.write(write, name.encode())
-        assert self.ask("1 programs", *(read for read, _ in pipes)) == ("1 ok ", [])
+        assert self.ask(f"1 programs {links}", *(read for read, _ in pipes)) == ("1 ok ", [])
         close_all(fd for pipe in pipes for fd in pipe)
 
     def ask(self, message: str, *descriptors: int) -> tuple[str, list[int]]:
@@ -121,7 +127,7 @@ def test_it_attaches_and_hands_over_the_links(running: RunningHelper) -> None:
         "attach 7 auto 'veth'",
         "attach 8 clsact ''",
         "detach 8",
-        "detach all",
+        "end",
     ]
 
 
@@ -142,13 +148,28 @@ def test_what_it_cannot_do_is_an_answer_too(
 ) -> None:
     assert running.ask(question)[0].startswith(answer)
     assert running.ask("3 query 7") == ("3 ok 2 -1", [])
-    assert running.end()[-1] == "detach all"
+    assert running.end()[-1] == "end"
+
+
+def test_with_a_directory_for_pins_no_link_is_handed_over() -> None:
+    pinning = RunningHelper()
+    pinning.give_programs("/sys/fs/bpf/a")
+    assert pinning.ask("2 attach 7 auto ") == ("2 ok tcx pinned", [])
+    assert pinning.ask("3 tidy 9 7 8") == ("3 ok ", [])
+    assert pinning.ask("4 tidy ") == ("4 ok ", [])
+    assert pinning.end() == [
+        "programs /sys/fs/bpf/a ingress egress",
+        "attach 7 auto ''",
+        "tidy 7 8 9",
+        "tidy",
+        "end",
+    ]
 
 
 def test_bytes_that_are_no_text_are_answered(running: RunningHelper) -> None:
     running.socket.send(b"\xff\xfe 2 attach")
     assert b"error" in running.socket.recv(4096)
-    assert running.end()[-1] == "detach all"
+    assert running.end()[-1] == "end"
 
 
 def test_it_keeps_no_descriptor_after_an_answer(running: RunningHelper) -> None:
@@ -166,7 +187,7 @@ def test_a_message_without_programs_is_no_beginning() -> None:
     fresh = RunningHelper()
     assert fresh.ask("1 attach 7 auto veth")[0].startswith("1 error ")
     fresh.give_programs()
-    assert fresh.end() == ["programs ingress egress", "detach all"]
+    assert fresh.end() == ["programs ingress egress", "end"]
 
 
 def test_where_the_server_ends_before_it_gave_the_programs_it_ends_too() -> None:
@@ -180,7 +201,7 @@ def test_signals_to_all_of_the_group_leave_it_to_its_work(
     """The server's last flows are still to come, and then its filters must go."""
     running.process.send_signal(number)
     assert running.ask("2 query 7") == ("2 ok 2 -1", [])
-    assert running.end()[-1] == "detach all"
+    assert running.end()[-1] == "end"
 
 
 Answers = Callable[[socket.socket, str], object]
@@ -238,7 +259,14 @@ def test_questions_and_answers(served_by: Callable[[Answers], Helper]) -> None:
     assert it.attach(7, "auto", "veth") == Attached("clsact", ())
     assert it.programs_before(7) == (3, -1)
     it.detach(7)
-    assert asked == ["1 attach 7 auto veth", "2 query 7", "3 detach 7"]
+    it.tidy([7, 8])
+    assert asked == ["1 attach 7 auto veth", "2 query 7", "3 detach 7", "4 tidy 7 8"]
+
+
+def test_what_is_pinned_comes_without_links(served_by: Callable[[Answers], Helper]) -> None:
+    it = served_by(lambda channel, _: channel.send(b"1 ok clsact pinned"))
+    assert it.attach(7, "clsact", "") == Attached("clsact", (), pinned=True)
+    assert not it._has_filters, "nothing must be taken off at the end"
 
 
 def test_links_come_with_the_answer(served_by: Callable[[Answers], Helper]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from exporter.capture.interfaces import KEEP_VANISHED_S, RETRY_S, UNREGISTERED_SLOT
+from exporter.capture.device_slots import UNREGISTERED_SLOT
+from exporter.capture.interfaces import KEEP_VANISHED_S, RETRY_S
 from exporter.errors import ExporterError
 from tests.unit.world import WALL_S, Follower
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from exporter.capture import privileges
 from exporter.capture.privileges import find_user
 from exporter.errors import ExporterError
 from exporter.system import System
 
 ROOT = Path(__file__).resolve().parents[2]
 SETGID, SETUID, SETPCAP = 6, 7, 8
+NOBODY = 65534
 
 as_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root has privileges to give up; make test runs as root"
@@ -134,6 +137,32 @@ def test_no_file_can_be_read_but_what_was_named() -> None:
             assert view[denied] == "PermissionError", denied
 
 
+ENDS_BESIDE_A_THREAD = """
+import threading, time
+from pathlib import Path
+from exporter.capture import privileges
+
+def work():
+    while True:
+        time.sleep(0.00001)
+
+privileges.give_up(65534, 65534, [Path("/proc/self")])
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.05)
+"""
+
+
+@as_root
+def test_threads_can_still_end() -> None:
+    """What the C library loads for that is loaded before: without it, it aborts the process."""
+    for _ in range(5):
+        done = subprocess.run(
+            [sys.executable, "-c", ENDS_BESIDE_A_THREAD], cwd=ROOT, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 @as_root
 @pytest.mark.skipif(not HAS_LANDLOCK, reason="the kernel has no Landlock")
 def test_a_file_to_be_read_may_be_missing() -> None:
@@ -209,3 +238,76 @@ def test_what_is_no_user_is_a_sentence(user: str) -> None:
         ExporterError, match=f"--user {user}: no such user; give a name or a number"
     ):
         find_user(user)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    assert os.geteuid() == 0, "it gives files to another user: run it as root"
+    return tmp_path / "history"
+
+
+def owners(folder: Path) -> dict[str, int]:
+    return {each.name: each.lstat().st_uid for each in folder.iterdir()}
+
+
+def test_a_folder_is_made_and_given_with_its_files(folder: Path) -> None:
+    privileges.give_folder(folder, "history.db", NOBODY, NOBODY)
+    assert folder.stat().st_uid == NOBODY
+    (folder / "history.db").touch()
+    (folder / "history.db-wal").touch()
+    privileges.give_folder(folder, "history.db", NOBODY, NOBODY)
+    assert owners(folder) == {"history.db": NOBODY, "history.db-wal": NOBODY}
+
+
+def test_a_folder_with_other_files_is_left_as_it_is(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "history.db").touch()
+    (folder / "another").touch()
+    privileges.give_folder(folder, "history.db", NOBODY, NOBODY)
+    assert owners(folder) == {"history.db": 0, "another": 0}
+    assert folder.stat().st_uid == 0
+
+
+def test_no_link_gives_away_a_file_from_elsewhere(folder: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.touch()
+    folder.mkdir()
+    (folder / "history.db").symlink_to(precious)
+    (folder / "history.db-wal").hardlink_to(precious)
+    privileges.give_folder(folder, "history.db", NOBODY, NOBODY)
+    assert precious.stat().st_uid == 0
+
+
+def test_files_that_sqlite_has_locked_stay_locked(folder: Path) -> None:
+    privileges.give_folder(folder, "history.db", NOBODY, NOBODY)
+    first = sqlite3.connect(folder / "history.db", isolation_level=None)
+    first.execute("CREATE TABLE t (a)")
+    first.execute("BEGIN IMMEDIATE")
+    privileges.give_folder(folder, "history.db", NOBODY, NOBODY)
+    tried = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sqlite3, sys\n"
+            "sqlite3.connect(sys.argv[1], timeout=0.1).execute('INSERT INTO t VALUES (1)')",
+            folder / "history.db",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    first.close()
+    assert "database is locked" in tried.stderr
+
+
+def test_what_is_made_while_acting_as_a_user_is_theirs(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+    entered = os.open(folder, os.O_RDONLY)
+    try:
+        with privileges.acting_as(NOBODY, NOBODY):
+            os.close(os.open("theirs", os.O_CREAT | os.O_WRONLY, dir_fd=entered))
+    finally:
+        os.close(entered)
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+    assert owners(folder) == {"theirs": NOBODY}

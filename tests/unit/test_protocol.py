@@ -17,12 +17,14 @@ import pytest
 from exporter.capture.closing import Closing
 from exporter.capture.flow_table import FlowTable
 from exporter.capture.grace import GracePeriods
-from exporter.capture.records import Flow
+from exporter.capture.records import ZERO_TOTALS, DeviceTotals, Flow
+from exporter.capture.windows import Windows
 from exporter.clock import Now
-from exporter.counting import Counting, Kernel
+from exporter.counting import Counting
 from exporter.counts.budget import Budget
 from exporter.counts.fold import Fold
 from exporter.counts.snapshot import DIRECTIONS, Count
+from exporter.kernel import Kernel
 from exporter.names.attribution import TLS, Unattributed, Verdict
 from exporter.names.domains import UNKNOWN
 from exporter.names.scope import AddedLabels, Scopes
@@ -56,17 +58,35 @@ class Grace:
         return over
 
 
-class InterruptedTable(FlowTable):
+class InterruptedWindows(Windows):
     """Lets the kernel run on whenever the exporter has just mapped a window, or let go of one."""
 
     interrupt: Callable[[], None]
 
     @contextmanager
-    def _window(self, first: int) -> Iterator[tuple[memoryview, memoryview]]:
-        with super()._window(first) as mapped:
+    def map(self, first: int) -> Iterator[tuple[memoryview, memoryview]]:
+        with super().map(first) as mapped:
             self.interrupt()
             yield mapped
         self.interrupt()
+
+
+class InterruptedTable(FlowTable):
+    """A table with such windows."""
+
+    def __init__(self, fd: int, slots: int, idle_timeout_s: float, now_s: float) -> None:
+        super().__init__(fd, slots, idle_timeout_s, now_s)
+        self._windows = InterruptedWindows(fd, slots)
+
+    @property
+    def interrupt(self) -> Callable[[], None]:
+        assert isinstance(self._windows, InterruptedWindows)
+        return self._windows.interrupt
+
+    @interrupt.setter
+    def interrupt(self, call: Callable[[], None]) -> None:
+        assert isinstance(self._windows, InterruptedWindows)
+        self._windows.interrupt = call
 
 
 class Interfaces:
@@ -78,10 +98,14 @@ class Interfaces:
     def __init__(self, program: Program) -> None:
         self.devices = {}
         self.stacking = SimpleNamespace(count=0)
+        self.slots = self
         self._program = program
 
-    def slots(self) -> list[int]:
+    def used(self) -> list[int]:
         return [0, 1]
+
+    def carried(self, _: int) -> DeviceTotals:
+        return ZERO_TOTALS
 
     def see_drivers(self) -> None:
         pass
