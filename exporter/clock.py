@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -23,3 +24,11 @@ def boot_s() -> float:
 def now() -> Now:
     """This moment."""
     return Now(time.time(), boot_s())
+
+
+def boot_id() -> str:
+    """Which boot of the machine boot_s counts from; empty where nothing says so."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -5,43 +5,19 @@ Everything here runs in one thread, so nothing needs a lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 
 from exporter.capture.closing import Closing
-from exporter.capture.flow_table import FlowTable
-from exporter.capture.interfaces import REMOVED, Interfaces
+from exporter.capture.device_slots import REMOVED, DeviceSlots
 from exporter.capture.records import FLOW_EVENT_NEW, DeviceTotals, Flow, decode_flow
-from exporter.capture.ring import FlowEventRing, PayloadRing
-from exporter.capture.totals import Totals
 from exporter.clock import Now
 from exporter.counts.fold import Fold
 from exporter.counts.snapshot import DIRECTIONS, Attachment, Count, DeviceCounts, Snapshot
+from exporter.kernel import Kernel
 from exporter.names.attribution import Attribution, Verdict
 
 _BOTH = range(len(DIRECTIONS))
 _NOTHING = Count()
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """What is read of the kernel program."""
-
-    ring: FlowEventRing
-    payloads: PayloadRing | None
-    """None where payloads are not inspected."""
-    table: FlowTable
-    totals: Totals
-    interfaces: Interfaces
-    listening: Interfaces | None
-    """Those that are listened to for DNS, and not counted; None without any."""
-    flows_max: int
-    memory_bytes: int
-    """Of all maps and rings."""
-
-    def all_interfaces(self) -> list[Interfaces]:
-        """Those that are counted, then those that are listened to."""
-        return [self.interfaces] if self.listening is None else [self.interfaces, self.listening]
 
 
 class Counting:
@@ -64,6 +40,20 @@ class Counting:
         self._folded_at_s = created_s
         self._folded_totals: dict[tuple[int, int], DeviceTotals] = {}
         self._unaccounted = (_NOTHING, _NOTHING)
+
+    @property
+    def slots(self) -> DeviceSlots:
+        """What was counted on which device."""
+        return self._kernel.interfaces.slots
+
+    def reconcile(self, now: Now) -> None:
+        """What the fold does not explain after all is unknown, or was counted on no known device:
+        for a start over maps whose last counts were not committed.
+        """
+        self.sweep(now)
+        for direction, gap in enumerate(self._unaccounted):
+            self._fold.add_unnamed(direction, max(0, gap.packets), max(0, gap.bytes))
+            self.slots.explain(direction, max(0, -gap.packets), max(0, -gap.bytes))
 
     def drain(self, now: Now) -> None:
         """Takes in the events of new and ended flows, then what payloads say of them."""
@@ -123,7 +113,7 @@ class Counting:
         read = self._kernel.totals.read
         return {
             (slot, direction): read(slot, direction)
-            for slot in self._kernel.interfaces.slots()
+            for slot in self._kernel.interfaces.slots.used()
             for direction in _BOTH
         }
 
@@ -133,23 +123,32 @@ class Counting:
         after: dict[tuple[int, int], DeviceTotals],
     ) -> tuple[Count, Count]:
         ingress, egress = (
-            _gap(_sum(before, direction), self._fold.explained(direction), _sum(after, direction))
+            _gap(_sum(before, direction), self._explained(direction), _sum(after, direction))
             for direction in _BOTH
         )
         return ingress, egress
+
+    def _explained(self, direction: int) -> Count:
+        explained = self._fold.explained(direction)
+        carried = self.slots.carried(direction)
+        return Count(explained.packets - carried.packets, explained.bytes - carried.bytes)
 
     def close_idle(self, now: Now) -> None:
         """Lets flows go that have been silent for too long."""
         self._closing.close_idle(now.boot_s)
 
-    def settle(self, now: Now) -> None:
-        """Folds the last counts of flows whose grace period is over, and frees their slots."""
+    def settle(self, now: Now, commit: Callable[[Now], object] = lambda _: None) -> None:
+        """Folds the last counts of flows whose grace period is over, and frees their slots, once
+        *commit* has been called.
+        """
         self.drain(now)
         changes = self._closing.settle()
         self._fold.add(changes, now)
         for change in changes:
             self._decide(self._attribution.closed(change.slot, now.boot_s), now)
             self._fold.gone(change.slot, now)
+        if self._closing.needs_commit:
+            commit(now)
         self._closing.settled()
 
     @property
@@ -200,7 +199,7 @@ class Counting:
                     device.driver_packets(direction),
                     device.created_s,
                 )
-            removed = interfaces.totals_of_removed(direction)
+            removed = interfaces.slots.totals_of_removed(direction)
             if removed.packets:
                 yield _device_counts(REMOVED, direction, removed, 0, self._created_s)
 

@@ -32,5 +32,10 @@ def share_one_heap() -> None:
 def give_back() -> None:
     """What the start took and needs no longer goes back to the system: some 0.5 MB."""
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """What is free on the heap goes back to the system."""
     with suppress(AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)

@@ -75,6 +75,18 @@ class Budget:
             return OTHER
         return domain
 
+    def restore(self, domain: str, weight: float, now_s: float) -> bool:
+        """Gives a domain the series and the weight that it had; whether there is room for it."""
+        if len(self._series) >= self._domains_max:
+            return False
+        self._open(domain, weight * self._scale(now_s), now_s)
+        return True
+
+    def weights(self, now_s: float) -> dict[str, float]:
+        """What each domain with a series weighs now, in bytes of today."""
+        scale = self._scale(now_s)
+        return {each.name: each.weight / scale for each in self._series}
+
     def weigh(self, domain: str, wire_bytes: int, now_s: float) -> str | None:
         """Notes the traffic of a domain, with or without a series.
 

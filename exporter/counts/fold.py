@@ -11,24 +11,25 @@ the verdict all that it has counted moves to its domain at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from exporter.capture.flow_table import Change
 from exporter.capture.records import FLOW_ENDED, FLOW_HEAD_FLAGS, FLOW_OPENER, DeviceTotals, Flow
 from exporter.clock import Now
 from exporter.counts.budget import Budget
+from exporter.counts.evidence import NO_FLOW, UNNAMED, Evidence, evidence_of
+from exporter.counts.other_names import OtherNames
+from exporter.counts.rows import Row
 from exporter.counts.series import Labels, Series, SeriesTable
 from exporter.counts.snapshot import DIRECTIONS, AttributedBytes, Count, DomainCounts
 from exporter.memory import zeros
-from exporter.names.attribution import NONE, SOURCES, Verdict
+from exporter.names.attribution import Verdict
 from exporter.names.domains import OTHER, RESERVED, UNKNOWN
 from exporter.names.scope import AddedLabels
 
 _ENDED = FLOW_ENDED << FLOW_HEAD_FLAGS
 _BOTH = range(len(DIRECTIONS))
-_SOURCE_MASK = 0x3F
-_HAS_FLOW = 0x40
-_UNEXPECTED = 0x80
 
 
 class Fold:
@@ -39,24 +40,111 @@ class Fold:
         self.label_names = labels.names
         self._labels = labels
         self._table = SeriesTable(budget, (UNKNOWN,) * len(labels.names), created_s)
-        self._slots = slots
         self._series_of = zeros("I", slots)
         self._evidence_of = zeros("B", slots)
-        """Of each flow: the index of its source in SOURCES, and whether it was unexpected; 0 of a
-        slot without one.
-        """
         self._is_active = zeros("B", slots)
-        self._names: list[str | None] = []
-        """Of flows that count as `other`, their domain; made when there is one."""
-        self._attributed = [[0] * len(SOURCES) for _ in _BOTH]
-        self._unexpected = [0, 0]
+        self._names = OtherNames(slots)
+        self._evidence = Evidence()
         self._without_flow: dict[tuple[int, int], Count] = {}
+
+    def weights(self, now: Now) -> dict[str, float]:
+        """What each domain with a series weighs in the budget."""
+        return self._table.weights(now)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes besides weights and the rows of domains, for JSON."""
+        return {
+            **self._evidence.state(),
+            "label_names": self.label_names,
+            "evicted": [[each.packets, each.bytes] for each in self._table.evicted],
+            "domains_evicted": self.domains_evicted,
+            "without_flow": [
+                [*where, each.packets, each.bytes] for where, each in self._without_flow.items()
+            ],
+            "pending": [[each.packets, each.bytes] for each in map(self.pending, _BOTH)],
+        }
+
+    def restore(
+        self,
+        state: Mapping[str, Any],
+        rows: Iterable[Row],
+        weights: Mapping[str, float],
+        now: Now,
+        *,
+        same_map: bool = False,
+    ) -> None:
+        """Goes on from what another process folded. What was pending has no name any more.
+
+        *rows*: of domains; *weights*: of domains, as far as they are known; *same_map*: the totals
+        are those that it counted with, else they begin at nothing.
+        """
+        self._evidence.restore(state)
+        for direction in _BOTH:
+            self._table.add_evicted(direction, *state["evicted"][direction])
+            self.add_unnamed(direction, *state["pending"][direction])
+        self._table.evicted_before = state["domains_evicted"]
+        if tuple(state.get("label_names", self.label_names)) == self.label_names:
+            self._table.restore(rows, weights, now)
+        else:
+            self._table.leave_behind(rows, now)
+
+        if same_map:
+            for slot, direction, packets, wire_bytes in state["without_flow"]:
+                self._without_flow[slot, direction] = Count(packets, wire_bytes)
+
+    @property
+    def columns(self) -> tuple[memoryview[int], memoryview[int]]:
+        """Whose each slot's flow is: the number of its series, and the evidence, 0 without a flow.
+
+        `take_over` reads them again.
+        """
+        return self._series_of, self._evidence_of
+
+    def series_domains(self) -> list[str]:
+        """The domain of each series, by the numbers in `columns`."""
+        return self._table.domains_by_index()
+
+    def take_over(
+        self,
+        flows: Iterable[tuple[Flow, bool]],
+        domains: Sequence[str],
+        slots: Iterable[int],
+        now: Now,
+    ) -> None:
+        """Binds flows again whose `columns` are those of another process; its counts of them were
+        restored before.
+
+        *flows*: each with whether it is open; *domains*: its `series_domains`; *slots*: all for
+        which the columns hold something.
+        """
+        stale = {slot for slot in slots if self._evidence_of[slot]}
+        for flow, is_open in flows:
+            slot = flow.slot
+            evidence = self._evidence_of[slot] or UNNAMED
+            domain = domains[self._series_of[slot]] if self._evidence_of[slot] else UNKNOWN
+            series = self._table.of(flow.direction, domain, self._labels.of(flow), now)
+            self._series_of[slot] = self._table.bind(series)
+            self._evidence_of[slot] = evidence
+            if is_open and flow.flags & FLOW_OPENER and not flow.flags & FLOW_ENDED:
+                self._is_active[slot] = 1
+                series.active_connections += 1
+            stale.discard(slot)
+        for slot in stale:
+            self._series_of[slot] = 0
+            self._evidence_of[slot] = NO_FLOW
+
+    def add_unnamed(self, direction: int, packets: int, wire_bytes: int) -> None:
+        """Adds what no flow explains to what is unknown."""
+        series = self._table.unknown[direction]
+        series.packets += packets
+        series.bytes += wire_bytes
+        self._evidence.add(direction, UNNAMED, wire_bytes)
 
     def opened(self, flow: Flow) -> None:
         """From now on the flow's counts are pending, until `decide` says whose they are."""
         series = self._table.pending(flow.direction, self._labels.of(flow))
         self._series_of[flow.slot] = self._table.bind(series)
-        self._evidence_of[flow.slot] = SOURCES.index(NONE) | _HAS_FLOW
+        self._evidence_of[flow.slot] = UNNAMED
         if flow.flags & FLOW_OPENER and not flow.flags & FLOW_ENDED:
             self._is_active[flow.slot] = 1
             series.active_connections += 1
@@ -71,29 +159,23 @@ class Fold:
         if not self._evidence_of[slot]:
             return
         before = self._table.by_index[self._series_of[slot]]
-        evidence = SOURCES.index(source) | _HAS_FLOW | (0 if is_expected else _UNEXPECTED)
+        evidence = evidence_of(source, is_expected=is_expected)
         self._evidence_of[slot] = evidence
         after = self._table.of(before.direction, domain, before.labels, now)
         if after.domain == OTHER and domain not in RESERVED:
-            self._name(slot, domain)
+            self._names.remember(slot, domain, counted.bytes)
             if before.is_pending and self._table.weigh(domain, counted.bytes, now):
                 after = self._table.of(before.direction, domain, before.labels, now)
                 after.weighed += counted.bytes
         else:
-            self._name(slot, None)
+            self._names.forget(slot)
         self._rebind(slot, before, after, now)
         if before.is_pending:
             before.packets -= counted.packets
             before.bytes -= counted.bytes
             after.packets += counted.packets
             after.bytes += counted.bytes
-            self._add_evidence(after.direction, evidence, counted.bytes)
-
-    def _name(self, slot: int, domain: str | None) -> None:
-        if domain is not None and not self._names:
-            self._names = [None] * self._slots
-        if self._names:
-            self._names[slot] = domain
+            self._evidence.add(after.direction, evidence, counted.bytes)
 
     def _rebind(self, slot: int, before: Series, after: Series, now: Now) -> None:
         if self._is_active[slot]:
@@ -104,14 +186,17 @@ class Fold:
 
     def _contest(self, slot: int, series: Series, wire_bytes: int, now: Now) -> Series:
         """The flow counts again whose domain has no series, or has one no longer."""
-        domain = series.domain if series.has_left else (self._names or (None,) * (slot + 1))[slot]
+        domain = series.domain if series.has_left else self._names.get(slot)
         if domain is None:
             return series
         has_series = self._table.weigh(domain, wire_bytes, now)
         after = self._table.of(series.direction, domain, series.labels, now)
         if has_series and after.domain != OTHER:
             after.weighed += wire_bytes
-        self._name(slot, domain if after.domain == OTHER else None)
+        if after.domain == OTHER:
+            self._names.remember(slot, domain, wire_bytes)
+        else:
+            self._names.forget(slot)
         if after is not series:
             self._rebind(slot, series, after, now)
         return after
@@ -128,8 +213,8 @@ class Fold:
         self.ended(slot, now)
         self._table.unbind(self._table.by_index[self._series_of[slot]])
         self._series_of[slot] = 0
-        self._evidence_of[slot] = 0
-        self._name(slot, None)
+        self._evidence_of[slot] = NO_FLOW
+        self._names.forget(slot)
 
     def add(self, changes: Iterable[Change], now: Now) -> None:
         """Adds what flows have counted; each was `opened` before."""
@@ -141,24 +226,16 @@ class Fold:
             series.packets += packets
             series.bytes += wire_bytes
             if not series.is_pending:
-                self._add_evidence(series.direction, evidence_of[slot], wire_bytes)
+                self._evidence.add(series.direction, evidence_of[slot], wire_bytes)
             if head & _ENDED:
                 self.ended(slot, now)
-
-    def _add_evidence(self, direction: int, evidence: int, wire_bytes: int) -> None:
-        self._attributed[direction][evidence & _SOURCE_MASK] += wire_bytes
-        if evidence & _UNEXPECTED:
-            self._unexpected[direction] += wire_bytes
 
     def add_without_flow(self, device_slot: int, direction: int, totals: DeviceTotals) -> None:
         """Adds what has no flow: what found no room in the table, and what is not IP."""
         packets = totals.overflow_packets + totals.non_ip_packets
         wire_bytes = totals.overflow_bytes + totals.non_ip_bytes
         before = self._without_flow.get((device_slot, direction), Count())
-        series = self._table.unknown[direction]
-        series.packets += packets - before.packets
-        series.bytes += wire_bytes - before.bytes
-        self._add_evidence(direction, SOURCES.index(NONE), wire_bytes - before.bytes)
+        self.add_unnamed(direction, packets - before.packets, wire_bytes - before.bytes)
         self._without_flow[device_slot, direction] = Count(packets, wire_bytes)
 
     def swept(self, now: Now) -> None:
@@ -191,15 +268,11 @@ class Fold:
 
     def unexpected_bytes(self, direction: int) -> int:
         """Bytes of domains that were not expected."""
-        return self._unexpected[direction]
+        return self._evidence.unexpected_bytes(direction)
 
     def attributed(self) -> tuple[AttributedBytes, ...]:
         """How the names behind all bytes were known."""
-        return tuple(
-            AttributedBytes(DIRECTIONS[direction], source, wire_bytes)
-            for direction in _BOTH
-            for source, wire_bytes in zip(SOURCES, self._attributed[direction], strict=True)
-        )
+        return self._evidence.attributed()
 
     def domains(self) -> tuple[DomainCounts, ...]:
         """Every series, as the outputs see it; connections without a verdict count as unknown."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from exporter.clock import Now
 from exporter.counts.budget import Budget
+from exporter.counts.rows import Row
 from exporter.counts.snapshot import DIRECTIONS, Count
 from exporter.names.domains import OTHER, RESERVED, UNKNOWN
 
@@ -50,6 +51,8 @@ class SeriesTable:
         """*no_flow*: the labels of what has no flow."""
         self.evicted = [Count(), Count()]
         """What series that left had counted, by direction."""
+        self.evicted_before = 0
+        """How many times a domain's series had left before this process."""
         self.by_index: list[Series] = []
         self._budget = budget
         self._free: list[int] = []
@@ -72,6 +75,59 @@ class SeriesTable:
         """The series that a domain's flows count under now: its own, or `other`."""
         shown = domain if domain in RESERVED else self._budget.admit(domain, now.boot_s)
         return self._own(direction, shown, labels, now.wall_s)
+
+    def restore(self, rows: Iterable[Row], weights: Mapping[str, float], now: Now) -> None:
+        """Goes on from the rows of domains that another process left.
+
+        Those for which there is no room any more have left. *weights*: of domains, as far as they
+        are known.
+        """
+        rows = list(rows)
+        counted: dict[str, int] = {}
+        for row in rows:
+            counted[row.labels[1]] = counted.get(row.labels[1], 0) + int(row.values[1])
+        # Of those that were not weighed yet, what they have counted tells.
+        heaviest_first = sorted(
+            counted.keys() - RESERVED,
+            key=lambda name: (-weights.get(name, 0.0), -counted[name], name),
+        )
+        fits = {
+            name
+            for name in heaviest_first
+            if self._budget.restore(name, weights.get(name, 0.0), now.boot_s)
+        }
+        for row in rows:
+            name, domain, *labels = row.labels
+            direction = DIRECTIONS.index(name)
+            packets, wire_bytes = int(row.values[0]), int(row.values[1])
+            if domain not in RESERVED and domain not in fits:
+                self.add_evicted(direction, packets, wire_bytes)
+                continue
+            series = self._own(direction, domain, tuple(labels), row.created_s)
+            series.created_s = row.created_s
+            series.packets += packets
+            series.bytes += wire_bytes
+            series.weighed = series.bytes
+
+    def leave_behind(self, rows: Iterable[Row], now: Now) -> None:
+        """Another process left these, with other labels than there are now: all have left, and what
+        is unknown begins anew.
+        """
+        for row in rows:
+            self.add_evicted(
+                DIRECTIONS.index(row.labels[0]), int(row.values[0]), int(row.values[1])
+            )
+        for series in self.unknown:
+            series.created_s = now.wall_s
+
+    def weights(self, now: Now) -> dict[str, float]:
+        """What `restore` is to know of the budget."""
+        return self._budget.weights(now.boot_s)
+
+    def add_evicted(self, direction: int, packets: int, wire_bytes: int) -> None:
+        """What a series that is shown no longer had counted."""
+        before = self.evicted[direction]
+        self.evicted[direction] = Count(before.packets + packets, before.bytes + wire_bytes)
 
     def weigh(self, domain: str, wire_bytes: int, now: Now) -> bool:
         """Notes traffic of a domain without a series; whether it has one now."""
@@ -111,7 +167,11 @@ class SeriesTable:
     @property
     def domains_evicted(self) -> int:
         """How many times a domain's series have left."""
-        return self._budget.displaced + self._budget.expired
+        return self.evicted_before + self._budget.displaced + self._budget.expired
+
+    def domains_by_index(self) -> list[str]:
+        """The domain of each series that flows can refer to."""
+        return [series.domain for series in self.by_index]
 
     def shown(self) -> Iterator[Series]:
         """Every counter."""
@@ -145,10 +205,7 @@ class SeriesTable:
         for series in self._of_domain.pop(domain, ()):
             del self._shown[series.direction, domain, series.labels]
             series.contested = True
-            before = self.evicted[series.direction]
-            self.evicted[series.direction] = Count(
-                before.packets + series.packets, before.bytes + series.bytes
-            )
+            self.add_evicted(series.direction, series.packets, series.bytes)
             if series.active_connections:
                 other = self.connections_of(series, now)
                 other.active_connections += series.active_connections

@@ -6,7 +6,8 @@ cumulative since `created_s` (seconds since the epoch) of their series, and neve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from exporter.names.attribution import Inspected
 from exporter.names.dns_health import BOUNDS_S, DnsHealthCounts
@@ -77,6 +78,18 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class OtlpCounts:
+    """How pushing goes."""
+
+    exports: tuple[tuple[str, int], ...]
+    """Requests that are over, by how they ended: accepted, partial or dropped."""
+    failures: tuple[tuple[str, int], ...]
+    """Tries that failed, and intervals that were given up, by reason."""
+    backlog_s: float
+    """How old the oldest interval is that waits to be pushed; 0 where none does."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that /metrics and OTLP show. Pairs are (ingress, egress)."""
 
@@ -108,3 +121,9 @@ class Snapshot:
     flow_table_limit: int
     kernel_memory_bytes: int
     stacked_interfaces: int
+    history_errors: tuple[tuple[str, int], ...] = ()
+    """Times that its file could not be used, by reason."""
+    rates: Mapping[tuple[str, ...], tuple[float, float]] = field(default_factory=dict)
+    """Packets and bytes a second over the last minute, by direction, domain and added labels."""
+    otlp: OtlpCounts | None = None
+    """None where nothing is pushed."""

@@ -56,6 +56,7 @@ def _check_step(before: Metrics, after: Metrics) -> None:
     check_identity(after)
 
 
+@pytest.mark.slow
 def test_a_heavier_domain_takes_the_place_of_the_lightest(near: End) -> None:
     labels = (
         "--metrics.labels",

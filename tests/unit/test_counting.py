@@ -25,10 +25,11 @@ from exporter.capture.records import (
     plus,
 )
 from exporter.clock import Now
-from exporter.counting import Counting, Kernel, _gap
+from exporter.counting import Counting, _gap
 from exporter.counts.budget import Budget
 from exporter.counts.fold import Fold
 from exporter.counts.snapshot import Attachment, Count, DeviceCounts
+from exporter.kernel import Kernel
 from exporter.names.attribution import NONE, TLS, Inspected, Unattributed, Verdict
 from exporter.names.dns_health import DnsHealth, DnsHealthCounts
 from exporter.names.domains import UNKNOWN
@@ -146,10 +147,14 @@ class Interfaces:
         self.devices: dict[str, Device] = {}
         self.removed = [ZERO_TOTALS, ZERO_TOTALS]
         self.stacking = Stacking()
+        self.slots = self
         self._totals = totals
 
-    def slots(self) -> list[int]:
+    def used(self) -> list[int]:
         return [0, 1]
+
+    def carried(self, _: int) -> DeviceTotals:
+        return ZERO_TOTALS
 
     def see_drivers(self) -> None:
         for device in self.devices.values():

@@ -242,7 +242,7 @@ class Follower:
         return ingress, egress
 
     def removed(self) -> tuple[int, int]:
-        ingress, egress = (self.interfaces.totals_of_removed(n).packets for n in (0, 1))
+        ingress, egress = (self.interfaces.slots.totals_of_removed(n).packets for n in (0, 1))
         return ingress, egress
 
     def driver(self, name: str) -> tuple[int, int]:
@@ -256,7 +256,7 @@ class Follower:
     def all_packets(self) -> int:
         """In all slots that may count, both directions."""
         read = self.world.totals.read
-        return sum(read(slot, n).packets for slot in self.interfaces.slots() for n in (0, 1))
+        return sum(read(slot, n).packets for slot in self.interfaces.slots.used() for n in (0, 1))
 
 
 def _is_held(read: int) -> bool:
