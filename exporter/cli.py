@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from exporter import config, flags
+from exporter import config, flags, values
 from exporter.errors import ExporterError
 from exporter.given import Given, UsageError
 from exporter.options import CONFIG_FILE
@@ -25,7 +25,8 @@ commands:
   run                  Count and serve; the default.
   check-config FILE    Read a configuration file: exit 0, or a sentence with the file, line and key.
   check-system         Say of each thing that the exporter needs of the system: ok, or what to do.
-  detach               Remove what an exporter left attached.
+  backfill             Write the history as OpenMetrics with timestamps, for promtool.
+  detach               Remove what an exporter left attached or pinned.
 
 In the configuration file dots nest and hyphens are underscores: --flows.idle-timeout 60s is
 flows: {idle_timeout: 60s}. An option that may be given several times is a list there, and its flags
@@ -64,7 +65,7 @@ def _dispatch(words: list[str]) -> int:
 def _run(words: list[str]) -> int:
     parser = flags.Parser(
         PROGRAM,
-        f"{PROGRAM} [run] [flags] | check-config FILE | check-system | detach",
+        f"{PROGRAM} [run] [flags] | check-config FILE | check-system | backfill | detach",
         "Shows how many packets and bytes each domain sends and receives, as metrics.",
         _COMMANDS_HELP,
     )
@@ -74,13 +75,9 @@ def _run(words: list[str]) -> int:
     flags.add_options(parser)
     settings = config.load(flags.given_flags(parser, words))
 
-    import logging
-
     from exporter import logs, pipeline
 
     logs.set_up(settings.log.level, settings.log.format)
-    for where in settings.not_yet:
-        logging.getLogger(PROGRAM).warning("%s has no effect in this version", where)
     pipeline.run(settings)
     return 0
 
@@ -93,9 +90,7 @@ def _check_config(words: list[str]) -> int:
     )
     parser.add_argument("file", metavar="FILE", help="The YAML file.")
     file = parser.parse_args(words).file
-    settings = config.load({CONFIG_FILE: Given((file,), file)})
-    for where in settings.not_yet:
-        print(f"{where} has no effect in this version")
+    config.load({CONFIG_FILE: Given((file,), file)})
     print(f"{file}: ok")
     return 0
 
@@ -109,12 +104,33 @@ def _check_system(words: list[str]) -> int:
     return check_system.main()
 
 
+def _backfill(words: list[str]) -> int:
+    from exporter import backfill
+
+    backfill.main(f"{PROGRAM} backfill", words)
+    return 0
+
+
 def _detach(words: list[str]) -> int:
     name = f"{PROGRAM} detach"
-    flags.Parser(name, name, "Removes what an exporter left attached.").parse_args(words)
-    from exporter.capture import attach
+    parser = flags.Parser(
+        name, f"{name} [--pin.path DIR]", "Removes what an exporter left attached or pinned."
+    )
+    parser.add_argument(
+        "--pin.path",
+        dest="pin_path",
+        metavar="DIR",
+        default="/sys/fs/bpf/ayaflow",
+        help="Where its pins are; the default is %(default)s.",
+    )
+    given = parser.parse_args(words).pin_path
+    try:
+        directory = values.pin_path(given)
+    except ValueError as error:
+        raise UsageError(f"--pin.path: {error}") from None
+    from exporter import detaching
 
-    for sentence in attach.detach_all() or ["nothing was left attached"]:
+    for sentence in detaching.detach(directory):
         print(sentence)
     return 0
 
@@ -123,6 +139,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "check-config": _check_config,
     "check-system": _check_system,
+    "backfill": _backfill,
     "detach": _detach,
 }
 

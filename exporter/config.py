@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from exporter.errors import ExporterError
 from exporter.given import ConfigError, Given, UsageError
 from exporter.options import CONFIG_FILE, OPTIONS, Option
-from exporter.reserved import RESERVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,33 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryConfig:
+    """What is kept, and where."""
+
+    path: str | None
+    """None: in memory."""
+    interval_s: float
+    retention_s: float
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpConfig:
+    """Where metrics are pushed. What is empty or None is as the OTEL_* variables say."""
+
+    endpoint: str
+    """A URL, or `none`."""
+    protocol: str | None
+    headers: tuple[tuple[str, str], ...]
+    compression: str | None
+    timeout_s: float | None
+    """Of one request."""
+    certificate: str
+    client_certificate: str
+    client_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """Of the log on standard error."""
 
@@ -92,6 +119,8 @@ class Config:
     interface_static: bool
     attach: str
     """auto, tcx or clsact."""
+    pin_path: Path | None
+    """Where maps and links are pinned; None: nowhere."""
     user: str
     """A name or a number."""
     web: WebConfig
@@ -100,9 +129,9 @@ class Config:
     names: NamesConfig
     domains: DomainsConfig
     metrics: MetricsConfig
+    history: HistoryConfig
+    otlp: OtlpConfig
     log: LogConfig
-    not_yet: tuple[str, ...]
-    """The options that were given and have no effect in this version, as the user gave them."""
 
 
 def load(flags: Mapping[str, Given]) -> Config:
@@ -122,7 +151,7 @@ def load(flags: Mapping[str, Given]) -> Config:
         for given, error in ((from_file, ConfigError), (flags, UsageError)):
             if option.key in given:
                 values[option.key] = _value(option, given[option.key], error)
-    return _assemble(values, _without_effect({**from_file, **flags}))
+    return _assemble(values)
 
 
 def _value(option: Option, given: Given, error: type[ExporterError]) -> object:
@@ -133,21 +162,13 @@ def _value(option: Option, given: Given, error: type[ExporterError]) -> object:
     return parsed if option.repeatable else parsed[0]
 
 
-def _without_effect(given: Mapping[str, Given]) -> tuple[str, ...]:
-    return tuple(
-        given[key].where
-        for key, already_true in RESERVED.items()
-        if key in given
-        and not already_true.issuperset(text.lower() for text in given[key].texts or ("",))
-    )
-
-
-def _assemble(values: Mapping[str, Any], not_yet: tuple[str, ...]) -> Config:
+def _assemble(values: Mapping[str, Any]) -> Config:
     return Config(
         interface=values["interface.name"],
         interface_exclude=values["interface.exclude"],
         interface_static=values["interface.static"],
         attach=values["attach"],
+        pin_path=values["pin.path"],
         user=values["user"],
         web=WebConfig(values["web.listen_address"], values["web.telemetry_path"]),
         flows=FlowsConfig(values["flows.max"], values["flows.idle_timeout"]),
@@ -161,6 +182,21 @@ def _assemble(values: Mapping[str, Any], not_yet: tuple[str, ...]) -> Config:
             values["domains.expected"],
         ),
         metrics=MetricsConfig(values["metrics.labels"], values["metrics.scopes"]),
+        history=HistoryConfig(
+            None if values["history.path"] == "none" else values["history.path"],
+            values["history.interval"],
+            values["history.retention"],
+            values["history.max_size"],
+        ),
+        otlp=OtlpConfig(
+            values["otlp.endpoint"],
+            values["otlp.protocol"],
+            tuple(header for headers in values["otlp.headers"] for header in headers),
+            values["otlp.compression"],
+            values["otlp.timeout"],
+            values["otlp.certificate"],
+            values["otlp.client_certificate"],
+            values["otlp.client_key"],
+        ),
         log=LogConfig(values["log.level"], values["log.format"]),
-        not_yet=not_yet,
     )

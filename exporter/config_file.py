@@ -13,7 +13,6 @@ import yaml
 
 from exporter.given import ConfigError, Given
 from exporter.options import CONFIG_FILE, OPTIONS, flag_of
-from exporter.reserved import RESERVED
 from exporter.values import quoted
 
 FILE_MAX = 1 << 20
@@ -21,7 +20,7 @@ FILE_MAX = 1 << 20
 
 _OPTIONS = {option.key: option for option in OPTIONS}
 _SHORTHANDS = {option.shorthand: option for option in OPTIONS if option.shorthand}
-_KEYS = sorted({*_OPTIONS, *RESERVED})
+_KEYS = sorted(_OPTIONS)
 _SECTIONS = {key[:end] for key in _KEYS for end in range(len(key)) if key[end] == "."}
 
 _TAG = "tag:yaml.org,2002:"
@@ -79,9 +78,6 @@ def _given(path: str, mapping: yaml.MappingNode, prefix: str) -> Iterator[tuple[
         elif key in _OPTIONS or key in _SHORTHANDS:
             option = _OPTIONS.get(key) or _SHORTHANDS[key]
             yield option.key, _texts(value, where, option.repeatable)
-        elif key in RESERVED:
-            scalar = isinstance(value, yaml.ScalarNode) and value.tag != _NULL
-            yield key, Given((value.value,) if scalar else (), where)
         elif key not in _SECTIONS:
             raise ConfigError(f"{where}: {_unknown(key)}")
         elif value.tag != _NULL:  # a section whose every line is commented out is as good as none

@@ -11,7 +11,6 @@ from typing import NoReturn
 
 from exporter.given import Given, UsageError
 from exporter.options import CONFIG_FILE, OPTIONS, Option, flag_of
-from exporter.reserved import RESERVED
 
 _HELP_COLUMN = 34
 
@@ -39,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds every option; the reserved ones are understood and not shown."""
+    """Adds every option."""
     parser.add_argument(
         flag_of(CONFIG_FILE),
         dest=CONFIG_FILE,
@@ -60,8 +59,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                 _add_hidden(parser, hidden, option.key)
         else:
             _add_switch(parser, option.key, _help(option))
-    for key in RESERVED:
-        _add_hidden(parser, flag_of(key), key)
 
 
 def _add_hidden(parser: argparse.ArgumentParser, flag: str, key: str) -> None:
@@ -123,6 +120,6 @@ def _unknown(word: str) -> str:
         return f"{word}: is no command and no flag; --help lists both"
     import difflib  # here: only an error needs it
 
-    flags = [CONFIG_FILE, *(option.flag for option in OPTIONS), *map(flag_of, RESERVED)]
+    flags = [CONFIG_FILE, *(option.flag for option in OPTIONS)]
     closest = difflib.get_close_matches(word.partition("=")[0], flags, n=1, cutoff=0.0)[0]
     return f"{word}: is no flag of this version; the closest is {closest}"

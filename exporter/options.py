@@ -9,9 +9,12 @@ may be given by that as well: `interface: [eth0]` is short for `interface: {name
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from exporter import values
+from exporter.option import Option, flag_of
+from exporter.otlp_options import OTLP_OPTIONS
+
+__all__ = ["CONFIG_FILE", "HEALTHY_PATH", "OPTIONS", "READY_PATH", "Option", "flag_of"]
 
 HEALTHY_PATH = "/-/healthy"
 READY_PATH = "/-/ready"
@@ -49,36 +52,6 @@ def _own_network(text: str) -> tuple[str, str]:
     return network, scope_name(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option."""
-
-    key: str
-    """As in the configuration file, with a dot for each level."""
-    parse: values.Parser
-    default: str | tuple[str, ...]
-    """As a user would write it; several for an option that may be given several times."""
-    metavar: str
-    """Empty for a switch."""
-    help: str
-    shorthand: str = ""
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether it is a list in the file, and a flag that may be given several times."""
-        return isinstance(self.default, tuple)
-
-    @property
-    def flag(self) -> str:
-        """As on the command line."""
-        return flag_of(self.shorthand or self.key)
-
-
-def flag_of(key: str) -> str:
-    """The flag of a key."""
-    return "--" + key.replace("_", "-")
-
-
 OPTIONS = (
     Option(
         key="interface.name",
@@ -110,6 +83,14 @@ OPTIONS = (
         default="auto",
         metavar="auto|tcx|clsact",
         help="How to attach: auto is tcx where the kernel has it (6.6), else clsact.",
+    ),
+    Option(
+        key="pin.path",
+        parse=values.pin_path,
+        default="none",
+        metavar="DIR|none",
+        help="Pin programs and counts in this directory of a BPF file system, such as"
+        " /sys/fs/bpf/ayaflow: they go on counting until the next start takes them over.",
     ),
     Option(
         key="user",
@@ -235,6 +216,35 @@ OPTIONS = (
         metavar="CIDR=NAME",
         help="The value of the label scope for addresses of this network of your own. May be given"
         " several times.",
+    ),
+    *OTLP_OPTIONS,
+    Option(
+        key="history.path",
+        parse=values.file_path,
+        default="/var/lib/ayaflow/history.db",
+        metavar="FILE",
+        help="Keep the counts here, so that they go on after a restart; none keeps nothing.",
+    ),
+    Option(
+        key="history.interval",
+        parse=values.duration("1s", "1h"),
+        default="10s",
+        metavar="DURATION",
+        help="How often a row of each series that has changed is kept.",
+    ),
+    Option(
+        key="history.retention",
+        parse=values.duration("1m", "168h"),
+        default="1h",
+        metavar="DURATION",
+        help="How long these rows are kept.",
+    ),
+    Option(
+        key="history.max_size",
+        parse=values.size("4MiB", "16GiB"),
+        default="64MiB",
+        metavar="SIZE",
+        help="How large the file may become: the oldest rows go first.",
     ),
     Option(
         key="log.level",

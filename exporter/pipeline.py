@@ -13,33 +13,33 @@ import logging
 import os
 import platform
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import chain
 from pathlib import Path
 
-from exporter import memory
+from exporter import lock, memory, pinning, pushing
 from exporter.capture import privileges
 from exporter.capture.closing import Closing
-from exporter.capture.flow_table import FlowTable, slots_for
+from exporter.capture.flow_table import slots_for
 from exporter.capture.grace import GracePeriods
 from exporter.capture.helper import Helper
-from exporter.capture.interfaces import Interfaces
-from exporter.capture.listening import Listening
-from exporter.capture.loader import Loader, LoaderSettings, Programs, check_permission
+from exporter.capture.loader import Loader, LoaderSettings, check_permission
 from exporter.capture.netlink import LinkEvents
-from exporter.capture.ring import FlowEventRing, PayloadRing
-from exporter.capture.selection import Selection
-from exporter.capture.totals import DeviceTable, Totals
 from exporter.clock import Now, boot_s, now
 from exporter.config import Config
-from exporter.counting import Counting, Kernel
+from exporter.counting import Counting
 from exporter.counts.budget import Budget
 from exporter.counts.desk import SnapshotDesk
 from exporter.counts.fold import Fold
-from exporter.errors import ExporterError
+from exporter.counts.history import History
+from exporter.kernel import Kernel, open_kernel
 from exporter.loop import LOOK_S, POLL_S, SWEEP_S, Loop
 from exporter.names.attribution import Attribution, Unattributed
 from exporter.names.scope import AddedLabels, Scopes
 from exporter.outputs import listen
+from exporter.pinning import Pinning
+from exporter.pushing import Pushing
+from exporter.recorder import Recorder, began_s, restore_devices
 from exporter.system import System
 from exporter.version import VERSION, revision
 
@@ -48,9 +48,6 @@ DEVICE_SLOTS = 256
 
 STALLED_S = 15.0
 """A loop that has not come round for so long is no longer ready."""
-
-_LOCK_NAME = "\0ayaflow-exporter"
-"""An abstract socket: one in each network namespace, and gone with the process however it ends."""
 
 _READABLE = (Path("/proc/self"), Path("/proc/stat"))
 """All that the server needs to read once it runs: its own process_* metrics."""
@@ -64,50 +61,60 @@ def run(config: Config) -> None:
     user_id, group_id = privileges.find_user(config.user)
     with ExitStack() as at_exit:
         listener = at_exit.enter_context(listen.bind(config.web.listen_address))
-        at_exit.enter_context(_lock())
+        at_exit.enter_context(lock.hold())
         check_permission()
-        settings = LoaderSettings(
-            flow_slots=slots_for(config.flows.max),
-            device_slots=DEVICE_SLOTS,
-            cpus=_possible_cpus(),
-            ring_bytes=config.ring.size,
-            payload_ring_bytes=config.ring.payloads if config.names.deep_inspect else 0,
-        )
-        loader = Loader(settings)
+        settings = _loader_settings(config)
+        history = _open_history(config, user_id, group_id)
+        at_exit.callback(history.close)
+        pins = pinning.prepare(config.pin_path, settings, history)
+        at_exit.callback(pins.close)
+        loader = Loader(settings, pins.directory)
         helper = Helper()
         at_exit.callback(helper.close)
         from exporter.outputs.metrics import BuildInfo
         from exporter.outputs.server import Server
         from exporter.outputs.web import Web
 
-        source_revision = revision()
+        push = pushing.prepare(config, os.environ)
         programs = loader.result()
         began = now()
-        kernel = _open_kernel(config, settings, programs, helper)
-        attribution = _make_attribution(config, kernel)
-        for interfaces in kernel.all_interfaces():
-            at_exit.callback(interfaces.close)
-        _attach(config, kernel, helper, began)
-        _warn_of_namespace()
-        for sentence in privileges.give_up(user_id, group_id, _READABLE):
-            _log.warning("%s", sentence)
-
+        kernel = open_kernel(config, settings, programs, helper, pins.links)
         grace = GracePeriods(programs.grace_fd, programs.grace_inner_fd)
-        closing = Closing(kernel.table, grace)
-        fold = _make_fold(config, settings, began)
-        counting = Counting(kernel, closing, attribution, fold, began.wall_s)
-        desk = SnapshotDesk(counting.snapshot(began))
-        loop = _make_loop(config, kernel, counting, grace, desk)
-        build = BuildInfo(VERSION, source_revision, programs.bcc_version, platform.release())
+        attribution = _make_attribution(config, kernel)
+        restore_devices(history, kernel.interfaces.slots, began, same_map=pins.is_takeover)
+        _attach(config, kernel, pins, helper, grace, began, at_exit)
+        build = BuildInfo(VERSION, revision(), programs.bcc_version, platform.release())
+        push.open(history, build)
+        began_at_s = began_s(history, began)
+        fold = _make_fold(config, settings, began, began_at_s)
+        counting = Counting(kernel, Closing(kernel.table, grace), attribution, fold, began_at_s)
+        recorder = Recorder(history, counting, fold, pins, push.counts, began_at_s)
+        recorder.go_on(kernel.table, now())
+        _give_up(config, history, push, user_id, group_id)
+
+        desk = SnapshotDesk(recorder.snapshot(now()))
+        loop = _make_loop(config, kernel, counting, recorder, push, grace, desk)
         web = Web(desk.take, lambda: _not_ready(kernel, loop), build, config.web.telemetry_path)
         server = Server(listener, web)
         _log.info("listening on %s, metrics at %s", *_address(listener, config))
+        push.start()
         memory.give_back()
         loop.run()
 
-        desk.close(counting.snapshot(now()))
+        desk.close(recorder.end_interval(now()))
+        push.close()
         server.close()
         _log.info("stopped; %d flows have come and gone", counting.released_flows)
+
+
+def _loader_settings(config: Config) -> LoaderSettings:
+    return LoaderSettings(
+        flow_slots=slots_for(config.flows.max),
+        device_slots=DEVICE_SLOTS,
+        cpus=_possible_cpus(),
+        ring_bytes=config.ring.size,
+        payload_ring_bytes=config.ring.payloads if config.names.deep_inspect else 0,
+    )
 
 
 def _make_attribution(config: Config, kernel: Kernel) -> Attribution:
@@ -128,74 +135,113 @@ def _make_attribution(config: Config, kernel: Kernel) -> Attribution:
     )
 
 
-def _make_fold(config: Config, settings: LoaderSettings, began: Now) -> Fold:
+def _open_history(config: Config, user_id: int, group_id: int) -> History:
+    """Its files are those of the user that the server becomes."""
+    settings = config.history
+    if settings.path is None:
+        return History()
+    from exporter.counts.history_store import open_history  # here: SQLite takes 2 MB
+
+    path = Path(settings.path).absolute()
+
+    def give() -> None:
+        with suppress(OSError):  # opening it says what is wrong
+            privileges.give_folder(path.parent, path.name, user_id, group_id)
+
+    give()
+    with privileges.acting_as(user_id, group_id):
+        if os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+            return open_history(path, settings.retention_s, settings.max_bytes)
+    # That user cannot get there, as into a checkout in another's home: root can, and hands it over.
+    history = open_history(path, settings.retention_s, settings.max_bytes)
+    give()
+    return history
+
+
+def _give_up(config: Config, history: History, push: Pushing, user_id: int, group_id: int) -> None:
+    path = config.history.path
+    readable = (*_READABLE, *push.readable)
+    writable = [Path(path).absolute().parent] if path is not None and history.is_durable else []
+    for sentence in privileges.give_up(user_id, group_id, readable, writable):
+        _log.warning("%s", sentence)
+
+
+def _make_fold(config: Config, settings: LoaderSettings, began: Now, created_s: float) -> Fold:
     return Fold(
         settings.flow_slots,
         Budget(config.domains.max, config.domains.idle_s, began.boot_s),
         AddedLabels(config.metrics.labels, Scopes(config.metrics.scopes)),
-        began.wall_s,
+        created_s,
     )
 
 
-def _open_kernel(
-    config: Config, settings: LoaderSettings, programs: Programs, helper: Helper
-) -> Kernel:
-    """Maps what the programs write, and hands the programs to the helper: here they are not
-    needed.
-    """
-    helper.give_programs(programs.ingress_fd, programs.egress_fd)
-    os.close(programs.ingress_fd)
-    os.close(programs.egress_fd)
-    totals = Totals(programs.totals_fd, settings.device_slots, settings.cpus)
-    devices = DeviceTable(programs.devices_fd)
-    interfaces = Interfaces(
-        Selection(config.interface, config.interface_exclude),
-        config.attach,
-        helper,
-        devices,
-        totals,
-    )
-    listening = None
-    if config.names.interface and programs.payloads_fd is not None:
-        listening = Listening(
-            Selection(config.names.interface, (), "--names.interface"),
-            config.attach,
-            helper,
-            devices,
-            totals,
-            interfaces,
-        )
-    payloads = None
-    if programs.payloads_fd is not None:
-        payloads = PayloadRing(programs.payloads_fd, settings.payload_ring_bytes)
-    return Kernel(
-        ring=FlowEventRing(programs.flow_events_fd, settings.ring_bytes),
-        payloads=payloads,
-        table=FlowTable(
-            programs.flows_fd, settings.flow_slots, config.flows.idle_timeout_s, boot_s()
-        ),
-        totals=totals,
-        interfaces=interfaces,
-        listening=listening,
-        flows_max=config.flows.max,
-        memory_bytes=sum(map(_map_memory_bytes, programs.map_fds())),
-    )
-
-
-def _attach(config: Config, kernel: Kernel, helper: Helper, began: Now) -> None:
+def _attach(
+    config: Config,
+    kernel: Kernel,
+    pins: Pinning,
+    helper: Helper,
+    grace: GracePeriods,
+    began: Now,
+    at_exit: ExitStack,
+) -> None:
+    slots = kernel.interfaces.slots
+    pins.before_attach(slots, grace.wait)
     for interfaces in kernel.all_interfaces():
+        at_exit.callback(interfaces.close)
         interfaces.start(*began)
         interfaces.see_programs_before()
+    devices = chain(*(each.devices.values() for each in kernel.all_interfaces()))
+    attached = [device.ifindex for device in devices if device.attached is not None]
+    pins.after_attach(helper, attached, slots, grace.wait)
     if config.interface_static:
         frozen = [interfaces.freeze() for interfaces in kernel.all_interfaces()]
         if all(frozen):
             helper.close()
+    _warn_of_namespace()
 
 
 def _make_loop(
-    config: Config, kernel: Kernel, counting: Counting, grace: GracePeriods, desk: SnapshotDesk
+    config: Config,
+    kernel: Kernel,
+    counting: Counting,
+    recorder: Recorder,
+    push: Pushing,
+    grace: GracePeriods,
+    desk: SnapshotDesk,
 ) -> Loop:
     loop = Loop()
+
+    def poll() -> None:
+        counting.drain(now())
+        counting.decide_due(now())
+
+    def serve_snapshot() -> None:
+        desk.begin()
+        poll()
+        desk.serve(recorder.snapshot(now()))
+
+    def end_interval() -> None:
+        recorder.end_interval(now())
+        push.serve()
+
+    loop.on_readable(kernel.ring.fd, poll)
+    if kernel.payloads is not None:
+        loop.on_readable(kernel.payloads.fd, poll)
+    loop.on_readable(grace.fd, lambda: counting.settle(now(), recorder.commit))
+    loop.on_readable(desk.fd, serve_snapshot)
+    loop.every(POLL_S, poll)
+    # Before the sweep: after a suspend a flow is spared that has counted and is not swept yet.
+    loop.every(kernel.table.expiry_interval_s, lambda: counting.close_idle(now()))
+    loop.every(min(SWEEP_S, config.flows.idle_timeout_s / 4), lambda: counting.sweep(now()))
+    loop.every(push.interval_s or config.history.interval_s, end_interval)
+    if push.fd is not None:
+        loop.on_readable(push.fd, push.serve)
+    _follow_interfaces(loop, kernel)
+    loop.stop_on_signals()
+    return loop
+
+
+def _follow_interfaces(loop: Loop, kernel: Kernel) -> None:
     events = LinkEvents()
 
     def refresh() -> None:
@@ -211,57 +257,15 @@ def _make_loop(
         if events.drain():
             refresh()
 
-    def poll() -> None:
-        counting.drain(now())
-        counting.decide_due(now())
-
-    def serve_snapshot() -> None:
-        desk.begin()
-        poll()
-        desk.serve(counting.snapshot(now()))
-
-    loop.on_readable(kernel.ring.fd, poll)
-    if kernel.payloads is not None:
-        loop.on_readable(kernel.payloads.fd, poll)
-    loop.on_readable(grace.fd, lambda: counting.settle(now()))
     loop.on_readable(events.fileno(), links_changed)
-    loop.on_readable(desk.fd, serve_snapshot)
-    loop.every(POLL_S, poll)
-    # Before the sweep: after a suspend a flow is spared that has counted and is not swept yet.
-    loop.every(kernel.table.expiry_interval_s, lambda: counting.close_idle(now()))
-    loop.every(min(SWEEP_S, config.flows.idle_timeout_s / 4), lambda: counting.sweep(now()))
     loop.every(LOOK_S, look)
-    loop.stop_on_signals()
     refresh()  # what came before there was a socket for it
-    return loop
-
-
-def _lock() -> socket.socket:
-    """Held while the exporter runs. Raises ExporterError where another one holds it."""
-    held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        held.bind(_LOCK_NAME)
-    except OSError as error:
-        held.close()
-        raise ExporterError(
-            "another ayaflow-exporter counts in this network namespace already: stop it first"
-        ) from error
-    return held
 
 
 def _possible_cpus() -> int:
     """The highest number that a CPU can have, plus one."""
     ranges = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii").strip()
     return int(ranges.replace(",", "-").split("-")[-1]) + 1
-
-
-def _map_memory_bytes(fd: int) -> int:
-    """What the kernel charges for a map (bpf_map_show_fdinfo in kernel/bpf/syscall.c)."""
-    for line in Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii").splitlines():
-        name, _, value = line.partition(":")
-        if name == "memlock":
-            return int(value)
-    return 0
 
 
 def _warn_of_namespace() -> None:

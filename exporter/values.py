@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 Parser = Callable[[str], object]
 
 _SHOWN_MAX = 60
 """Characters of a wrong value that a message repeats: enough to find it, and still one line."""
+
+PIN_PATH_MAX = 200
+"""Characters: the name of a map's section, in which bcc is told where it is pinned, is short."""
 
 _DURATION = re.compile(r"(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?(?:([0-9]{1,9})ms)?")
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)?")
@@ -44,17 +48,21 @@ def integer(minimum: int, maximum: int) -> Parser:
     return parse
 
 
-def duration(minimum: str, maximum: str) -> Parser:
-    """A time as in `90s`, `1h30m` or `500ms`; the value is in seconds."""
-    low, high = _seconds(minimum), _seconds(maximum)
+def _between(measure: Callable[[str], float], minimum: str, maximum: str) -> Parser:
+    low, high = measure(minimum), measure(maximum)
 
     def parse(text: str) -> float:
-        seconds = _seconds(text)
-        if not low <= seconds <= high:
+        value = measure(text)
+        if not low <= value <= high:
             raise ValueError(f"must be from {minimum} to {maximum}, not {quoted(text)}")
-        return seconds
+        return value
 
     return parse
+
+
+def duration(minimum: str, maximum: str) -> Parser:
+    """A time as in `90s`, `1h30m` or `500ms`; the value is in seconds."""
+    return _between(_seconds, minimum, maximum)
 
 
 def _seconds(text: str) -> float:
@@ -65,19 +73,35 @@ def _seconds(text: str) -> float:
     return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
 
+def size(minimum: str, maximum: str) -> Parser:
+    """Bytes, as in `262144`, `256KiB` or `64MiB`."""
+    return _between(_bytes, minimum, maximum)
+
+
+def _bytes(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"must be a size such as 262144, 256KiB or 1MiB, not {quoted(text)}")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def file_path(text: str) -> str:
+    """The path of a file, or `none`."""
+    if not text or "\0" in text or text.endswith("/"):
+        raise ValueError(f"must be the path of a file, or none, not {quoted(text)}")
+    return text
+
+
 def power_of_two_size(minimum: int, maximum: int) -> Parser:
     """Bytes, as in `262144`, `256KiB` or `1MiB`; a power of two."""
 
     def parse(text: str) -> int:
-        match = _SIZE.fullmatch(text)
-        if match is None:
-            raise ValueError(f"must be a size such as 262144, 256KiB or 1MiB, not {quoted(text)}")
-        size = int(match[1]) * _SIZE_UNITS[match[2]]
-        if size & (size - 1) or not minimum <= size <= maximum:
+        given = _bytes(text)
+        if given & (given - 1) or not minimum <= given <= maximum:
             raise ValueError(
                 f"must be a power of two from {minimum} to {maximum} bytes, not {quoted(text)}"
             )
-        return size
+        return given
 
     return parse
 
@@ -120,6 +144,20 @@ def interface(text: str) -> str:
             f"must be an interface's name of at most {INTERFACE_NAME_MAX} bytes, not {quoted(text)}"
         )
     return text
+
+
+def pin_path(text: str) -> Path | None:
+    """A directory to pin in; None for `none`. The compiler gets it within a string."""
+    if text in ("", "none"):
+        return None
+    if not re.fullmatch(r"(/[A-Za-z0-9_+@.-]+)+/?", text) or {".", ".."} & set(text.split("/")):
+        raise ValueError(
+            f"must be none or the absolute path of a directory, of letters, digits and ._+@-, not"
+            f" {quoted(text)}"
+        )
+    if len(text) > PIN_PATH_MAX:
+        raise ValueError(f"must have at most {PIN_PATH_MAX} characters, not {len(text)}")
+    return Path(text)
 
 
 def url_path(*taken: str) -> Parser:

@@ -6,20 +6,13 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite(
-    *(
-        f"tests.e2e.{name}"
-        for name in ("exporter_process", "kernel_objects", "metrics", "net", "tap")
-    )
-)
-
-from tests.e2e.net import Network  # noqa: E402
-from tests.e2e.traffic import Flood  # noqa: E402
+from tests.e2e.net import Network
+from tests.e2e.traffic import Flood
 
 TOOLS = (
     *("bpftool", "cc", "curl", "dnsmasq", "ethtool", "ip", "iperf3", "nft", "nginx", "openssl"),
@@ -28,6 +21,8 @@ TOOLS = (
 
 _numbers = itertools.count()
 _figures: list[str] = []
+_without_parts: list[str] = []
+"""Tests that were left out because their parts have to be built."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,6 +39,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in slow]
 
 
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    _without_parts.extend(item.nodeid for item in items if item.get_closest_marker("parts"))
+
+
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Says a figure that was measured; all of them are shown after the tests."""
@@ -55,6 +54,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("figures")
         for line in _figures:
             terminalreporter.write_line(line)
+    if _without_parts:
+        terminalreporter.write_line(
+            f"{len(_without_parts)} tests with a real Prometheus 3 or Collector were left out: "
+            "make test-parts runs them"
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)

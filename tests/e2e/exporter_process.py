@@ -51,17 +51,16 @@ class Exporter:
         self._flags = (
             *("--web.listen-address", f"127.0.0.1:{port}"),
             *("--names.grace", "0s"),
+            *("--history.path", "none"),
             *flags,
         )
         self._stdout = os.memfd_create("stdout")
         self._stderr = os.memfd_create("stderr")
         self.process: subprocess.Popen[bytes] | None = None
-        self._others: list[int] = []
         self._ended = False
 
     def start(self) -> None:
         """Starts it and returns at once."""
-        self._others = self.namespace.pids()
         self.process = subprocess.Popen(
             self.namespace.wrap(*exporter_command(*self._flags)),
             cwd=self._root,
@@ -104,8 +103,8 @@ class Exporter:
         return self.stdout + self.stderr
 
     def pids(self) -> list[int]:
-        """All its processes that are alive."""
-        return [pid for pid in self.namespace.pids() if pid not in self._others]
+        """All its processes that are alive: it has a session of its own."""
+        return [pid for pid in self.namespace.pids() if _session(pid) == self.pid]
 
     def get(
         self,
@@ -238,6 +237,13 @@ class Audit:
             return metrics
 
         return wait_until(check, timeout_s=10)
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return -1
 
 
 def status_field(pid: int, name: str) -> int:

@@ -21,6 +21,10 @@ class Metrics:
             for sample in family.samples:
                 self._samples.setdefault(sample.name, []).append(sample)
 
+    def all(self) -> list[Sample]:
+        """Every sample, whatever its name."""
+        return [sample for samples in self._samples.values() for sample in samples]
+
     def samples(self, name: str, **labels: str) -> list[Sample]:
         """Those that have at least these labels."""
         return [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.captures import DLT_EN10MB, CapturedPacket, corpus_dir, read_capture
+from tests.captures import DLT_EN10MB, CapturedPacket, NoCorpusError, corpus_dir, read_capture
 from tests.e2e.exporter_process import Audit, Exporter
 from tests.e2e.frames import open_tun
 from tests.e2e.net import End, Network
@@ -23,6 +23,17 @@ _SMALLEST_FRAME = 14
 def _captures() -> list[Path]:
     corpus = corpus_dir()
     return sorted((corpus / "pcap").iterdir()) + sorted((corpus / "derived" / "pcap").iterdir())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each capture, or one that says where the corpus is looked for."""
+    if "capture" in metafunc.fixturenames:
+        captures: list[Path | NoCorpusError]
+        try:
+            captures = [*_captures()]
+        except NoCorpusError as missing:
+            captures = [missing]
+        metafunc.parametrize("capture", captures, ids=lambda path: getattr(path, "name", "missing"))
 
 
 class Stage:
@@ -69,10 +80,11 @@ def _stage(network: Network) -> Iterator[Stage]:
 
 def test_the_whole_corpus_through_one_exporter(network: Network) -> None:
     flags = ("--interface", "eth0", "--interface", "tun0")
+    captures = _captures()
     with _stage(network) as stage, Exporter(stage.ends[0].namespace, *flags) as exporter:
         audit = Audit(exporter, *stage.ends)
         sent = 0
-        for path in _captures():
+        for path in captures:
             packets = read_capture(path)
             stage.replay(packets)
             sent += len(packets)
@@ -82,10 +94,11 @@ def test_the_whole_corpus_through_one_exporter(network: Network) -> None:
 
 
 @pytest.mark.corpus
-@pytest.mark.parametrize("path", _captures(), ids=lambda path: path.name)
-def test_one_exporter_for_each_capture(network: Network, path: Path) -> None:
+def test_one_exporter_for_each_capture(network: Network, capture: Path | NoCorpusError) -> None:
+    if isinstance(capture, NoCorpusError):
+        raise capture
     flags = ("--interface", "eth0", "--interface", "tun0")
     with _stage(network) as stage, Exporter(stage.ends[0].namespace, *flags) as exporter:
         audit = Audit(exporter, *stage.ends)
-        stage.replay(read_capture(path))
+        stage.replay(read_capture(capture))
         audit.verify()

@@ -85,6 +85,7 @@ def test_names_that_need_escaping(host: Namespace) -> None:
             assert json.loads(line)["msg"]
 
 
+@pytest.mark.slow
 def test_indexes_that_collide_in_the_device_table(
     host: Namespace, peer: Namespace, flood: Flood
 ) -> None:

@@ -17,6 +17,8 @@ from tests.e2e.traffic import Flood
 
 _IDLE_MIB = 32
 _LOADED_MIB = 38
+_HISTORY_MIB = 2
+"""Of SQLite, most of it code."""
 _LOADED_FLOWS = 10_000
 
 
@@ -86,9 +88,17 @@ def test_the_server_goes_on_without_its_helper(ends: tuple[End, End], flood: Flo
         audit.verify()
 
 
-def test_memory(ends: tuple[End, End], flood: Flood, figure: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("history_mib", [0, _HISTORY_MIB], ids=["alone", "with a history"])
+def test_memory(
+    ends: tuple[End, End],
+    flood: Flood,
+    figure: Callable[[str], None],
+    tmp_path: Path,
+    history_mib: int,
+) -> None:
     peer, host = ends
-    with Exporter(host.namespace, "--interface", "eth0") as exporter:
+    flags = ("--history.path", str(tmp_path / "history.db")) if history_mib else ()
+    with Exporter(host.namespace, "--interface", "eth0", *flags) as exporter:
         audit = Audit(exporter, host)
         for _ in range(3):
             exporter.scrape()
@@ -102,7 +112,7 @@ def test_memory(ends: tuple[End, End], flood: Flood, figure: Callable[[str], Non
         loaded = exporter.memory_mb()
         figure(f"RSS {idle:.1f} MiB idle, {loaded:.1f} MiB with {_LOADED_FLOWS:,} flows")
     # In MiB, as the kernel counts memory.
-    assert idle <= _IDLE_MIB
+    assert idle <= _IDLE_MIB + history_mib
     assert loaded <= _LOADED_MIB
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporter.counts.history import REASONS
 from exporter.counts.snapshot import (
     Attachment,
     AttributedBytes,
@@ -82,4 +83,11 @@ SNAPSHOT = Snapshot(
     flow_table_limit=50_000,
     kernel_memory_bytes=9_699_328,
     stacked_interfaces=1,
+    history_errors=tuple((reason, n) for n, reason in enumerate(REASONS, 71)),
+    rates={
+        ("ingress", "example.org", "client", "internet"): (0.1, 28.25),
+        ("ingress", "unknown", "unknown", "unknown"): (1_000_000.0, 125_000_000.5),
+        ("egress", "example.org", "client", "office"): (0.05, 6.5),
+        ("egress", "unknown", "unknown", "unknown"): (0.0, 0.0),
+    },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -12,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter import check_system, cli, version
+from exporter import check_system, cli, lock, version
 from exporter.capture import attach
 from exporter.config import Config
 from exporter.errors import ExporterError
-from exporter.options import OPTIONS, flag_of
-from exporter.reserved import RESERVED
+from exporter.options import OPTIONS
 
 Out = pytest.CaptureFixture[str]
 
@@ -43,27 +43,13 @@ def test_run_is_the_default(runs: list[Config], words: list[str]) -> None:
     assert [config.flows.max for config in runs] == [3]
 
 
-def test_each_option_of_a_later_version_is_one_warning(runs: list[Config], capsys: Out) -> None:
-    words = ["--pin.path", "/x", "--otlp.endpoint=a", "--otlp.endpoint=b", "--history.path=x"]
-    assert cli.main(words) == 0
-    lines = capsys.readouterr().err.splitlines()
-    assert [re.sub(r"^ts=\S+ ", "", line) for line in lines] == [
-        'level=warning msg="--history.path has no effect in this version"',
-        'level=warning msg="--otlp.endpoint has no effect in this version"',
-        'level=warning msg="--pin.path has no effect in this version"',
-    ]
-    assert len(runs) == 1
-
-
-def test_what_is_true_already_is_no_warning(runs: list[Config], capsys: Out) -> None:
-    assert cli.main(["--pin.path", "none"]) == 0
-    assert capsys.readouterr().err == ""
-
-
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["start"], "start: is no command; there are run, check-config, check-system, detach"),
+        (
+            ["start"],
+            "start: is no command; there are run, check-config, check-system, backfill, detach",
+        ),
         (
             ["--flows.maxx", "1"],
             "--flows.maxx: is no flag of this version; the closest is --flows.max",
@@ -110,7 +96,7 @@ def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: O
     assert capsys.readouterr().err == ""
 
 
-def test_help_shows_every_option_and_no_reserved_one(capsys: Out) -> None:
+def test_help_shows_every_option(capsys: Out) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["--help"])
     assert caught.value.code == 0
@@ -119,7 +105,6 @@ def test_help_shows_every_option_and_no_reserved_one(capsys: Out) -> None:
         assert f"  {option.flag}" in text
         default = option.default if isinstance(option.default, str) else "".join(option.default)
         assert default in text.replace(" ", "").replace("\n", "") or not option.metavar
-    assert not [key for key in RESERVED if flag_of(key) in text]
     assert max(map(len, text.splitlines())) <= 100
 
 
@@ -143,14 +128,11 @@ def test_version_is_as_prometheus_exporters_show_it(capsys: Out) -> None:
     )
 
 
-def test_check_config_says_ok_and_what_has_no_effect(tmp_path: Path, capsys: Out) -> None:
+def test_check_config_says_ok(tmp_path: Path, capsys: Out) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text("flows: {max: 5}\notlp: {endpoint: 'http://c:4318'}\n")
+    file.write_text("flows: {max: 5}\n")
     assert cli.main(["check-config", str(file)]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        f"{file}:2: otlp.endpoint has no effect in this version",
-        f"{file}: ok",
-    ]
+    assert capsys.readouterr().out.splitlines() == [f"{file}: ok"]
 
 
 def test_check_config_says_file_line_and_key(tmp_path: Path, capsys: Out) -> None:
@@ -173,11 +155,43 @@ def test_check_config_says_file_line_and_key(tmp_path: Path, capsys: Out) -> Non
     ],
 )
 def test_detach_says_what_it_removed(
-    monkeypatch: pytest.MonkeyPatch, capsys: Out, removed: list[str], shown: str
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, tmp_path: Path, removed: list[str], shown: str
 ) -> None:
-    monkeypatch.setattr(attach, "detach_all", lambda: removed)
-    assert cli.main(["detach"]) == 0
+    asked: list[str] = []
+
+    def remove_filters() -> list[str]:
+        asked.append("filters")
+        return removed
+
+    monkeypatch.setattr(lock, "hold", contextlib.nullcontext)
+    monkeypatch.setattr(attach, "remove_filters", remove_filters)
+    assert cli.main(["detach", "--pin.path", str(tmp_path)]) == 0
     assert capsys.readouterr().out == shown
+    assert asked == ["filters"], "a directory without pins is left alone"
+
+
+def test_detach_takes_only_a_directory(capsys: Out) -> None:
+    assert cli.main(["detach", "--pin.path", "x"]) == 2
+    assert "--pin.path: must be none or the absolute path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (PermissionError(1, "Operation not permitted"), "detaching is not permitted"),
+        (OSError(5, "Input/output error"), "detaching fails"),
+    ],
+)
+def test_what_cannot_be_detached_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, error: OSError, sentence: str
+) -> None:
+    def refuse() -> list[str]:
+        raise error
+
+    monkeypatch.setattr(lock, "hold", contextlib.nullcontext)
+    monkeypatch.setattr(attach, "remove_filters", refuse)
+    assert cli.main(["detach", "--pin.path", "none"]) == 1
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code", [0, 1])

@@ -9,7 +9,6 @@ import pytest
 from exporter import config
 from exporter.given import ConfigError, UsageError
 from exporter.options import OPTIONS
-from exporter.reserved import RESERVED
 from tests.unit.loading import as_yaml, load_flags, load_text
 
 OTHER_VALUES = {
@@ -17,6 +16,7 @@ OTHER_VALUES = {
     "interface.exclude": ("tap*",),
     "interface.static": ("true",),
     "attach": ("clsact",),
+    "pin.path": ("/sys/fs/bpf/ayaflow",),
     "user": ("nobody",),
     "web.listen_address": ("127.0.0.1:9000",),
     "web.telemetry_path": ("/m",),
@@ -34,6 +34,18 @@ OTHER_VALUES = {
     "domains.expected": ("example.com", "*.example.org"),
     "metrics.labels": ("role", "transport"),
     "metrics.scopes": ("10.0.0.0/8=office", "fd00::/8=lab"),
+    "history.path": ("/srv/history.db",),
+    "history.interval": ("1s",),
+    "history.retention": ("2h",),
+    "history.max_size": ("1GiB",),
+    "otlp.endpoint": ("https://collector:4318/a",),
+    "otlp.protocol": ("grpc",),
+    "otlp.headers": ("a=b", "c=d"),
+    "otlp.compression": ("gzip",),
+    "otlp.timeout": ("500ms",),
+    "otlp.certificate": ("/etc/ca.pem",),
+    "otlp.client_certificate": ("/etc/client.pem",),
+    "otlp.client_key": ("/etc/client.key",),
     "log.level": ("debug",),
     "log.format": ("json",),
 }
@@ -46,6 +58,7 @@ def test_defaults() -> None:
         interface_exclude=("lo", "docker0", "br-*", "veth*", "cali*", "lxc*", "ifb*", "enP*"),
         interface_static=False,
         attach="auto",
+        pin_path=None,
         user="65534",
         web=config.WebConfig(":10517", "/metrics"),
         flows=config.FlowsConfig(50000, 60.0),
@@ -53,8 +66,9 @@ def test_defaults() -> None:
         names=config.NamesConfig(deep_inspect=True, interface=(), grace_s=2.0),
         domains=config.DomainsConfig(mode="full", max=200, idle_s=86400.0, hide=(), expected=()),
         metrics=config.MetricsConfig(labels=(), scopes=()),
+        history=config.HistoryConfig("/var/lib/ayaflow/history.db", 10.0, 3600.0, 64 << 20),
+        otlp=config.OtlpConfig("", None, (), None, None, "", "", ""),
         log=config.LogConfig("info", "logfmt"),
-        not_yet=(),
     )
 
 
@@ -167,6 +181,7 @@ BAD_VALUES = {
     "interface.name": ["", "a b", "a/b", "sixteen-letters-", "a\tb"],
     "interface.static": ["1", "maybe", ""],
     "attach": ["", "xdp", "TCX", "auto "],
+    "pin.path": ["ayaflow", "/", "/a b", "/a'b", "/sys/../tmp", "/a//b", "/a:b", "/" + "x" * 200],
     "user": ["", "a b", "-x", "a:b", "x" * 300],
     "web.listen_address": [
         *("", "10517", ":", ":x", ":65536", ":-1", ": 1", "[]:1", "[::1]", "[::g]:1", "::1:80"),
@@ -235,6 +250,11 @@ BAD_VALUES = {
     ],
     "log.level": ["", "warn", "INFO", "trace"],
     "log.format": ["", "text", "JSON"],
+    "otlp.endpoint": ["collector:4318", "ftp://c", "http://", "http://a:b@c", "http://c:0", "/x"],
+    "otlp.protocol": ["http", "http/json"],
+    "otlp.headers": ["a", "a b=c", "=x", "a=%0d%0a", "a=%ff", "a=%c3%bc"],
+    "otlp.compression": ["zstd", "true"],
+    "otlp.timeout": ["10", "0s", "11m"],
 }
 
 
@@ -269,26 +289,5 @@ def test_a_wrong_flag_is_one_sentence_with_its_name(key: str, value: str) -> Non
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", sorted(RESERVED))
-def test_a_reserved_option_is_taken_and_named(tmp_path: Path, key: str) -> None:
-    by_file = load_text(tmp_path, as_yaml(key, ("something",)))
-    assert by_file.not_yet == (f"{tmp_path}/c.yaml:1: {key}",)
-    flag = "--" + key.replace("_", "-")
-    assert load_flags(flag, "something").not_yet == (flag,)
-
-
-def test_a_reserved_option_may_have_any_shape(tmp_path: Path) -> None:
-    text = "history:\n  path: [{match: x, as: y}]\notlp: {endpoint: [a, b]}\n"
-    assert load_text(tmp_path, text).not_yet == (
-        f"{tmp_path}/c.yaml:2: history.path",
-        f"{tmp_path}/c.yaml:3: otlp.endpoint",
-    )
-
-
-def test_what_is_true_already_is_not_named(tmp_path: Path) -> None:
-    assert load_flags("--pin.path", "none").not_yet == ()
-    assert load_text(tmp_path, "pin: {path: none}\n").not_yet == ()
-
-
-def test_no_key_is_both_an_option_and_reserved() -> None:
-    assert not RESERVED.keys() & {option.key for option in OPTIONS}
+def test_a_history_that_is_not_wanted_has_no_path() -> None:
+    assert load_flags("--history.path", "none").history.path is None
