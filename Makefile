@@ -15,14 +15,16 @@ SITE = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"
 
 PACKAGES := python3-bpfcc python3-venv
 TEST_PACKAGES := 'bpftool|linux-tools-generic' clang-format curl dnsmasq-base ethtool gcc iperf3 iproute2 \
-	libc6-dev nftables nginx-light openssl procps tcpreplay tshark util-linux
+	libc6-dev nftables nginx-light openssl procps systemd tcpreplay tshark util-linux
 
 PORT ?= 10517
 ARGS ?=
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
+IMAGE_ARGS ?=
+VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' exporter/version.py)
 
-.PHONY: help setup test-setup run test corpus bench fuzz check format clean
+.PHONY: help setup test-setup run test test-slow corpus parts test-parts test-dashboards image test-image lock bench fuzz check format clean
 
 help: ## These lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -33,7 +35,8 @@ setup: $(VENV)/.runtime ## Install what the exporter needs: BCC from the distrib
 
 run: setup ## Count on the default interface, as root; PORT=10517, ARGS='--interface eth0'
 	@echo "metrics: http://localhost:$(PORT)/metrics (Ctrl-C ends it)"
-	@exec $(SUDO) $(BIN)/ayaflow-exporter run --web.listen-address :$(PORT) $(ARGS)
+	@exec $(SUDO) $(BIN)/ayaflow-exporter run --web.listen-address :$(PORT) \
+		--history.path .run/history.db $(ARGS)
 
 test-setup: setup $(VENV)/.dev $(CACHE)/prometheus/usr/bin/promtool ## Install what tests and checks need
 	@.ci/apt-install $(TEST_PACKAGES)
@@ -41,14 +44,39 @@ test-setup: setup $(VENV)/.dev $(CACHE)/prometheus/usr/bin/promtool ## Install w
 test: test-setup ## All tests, as root (they load the program and make network namespaces)
 	@$(SUDO) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
+test-slow: test-setup ## Tests that take long: two minutes of kills, a million names
+	@$(SUDO) $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
 corpus: test-setup ## The long replay: one exporter for each capture
 	@$(SUDO) $(BIN)/python -m pytest -m corpus $(PYTEST_ARGS)
+
+parts: ## Build what test-parts talks to; needs Go, the first time 4 minutes and 1.5 GB for its caches
+	@nice tests/parts/build $(CACHE)/parts
+
+test-parts: test-setup parts ## Tests with a real Prometheus 3 and a real OpenTelemetry Collector
+	@$(SUDO) $(BIN)/python -m pytest -m parts $(PYTEST_ARGS)
+
+image: ## Build the image ayaflow-exporter, with podman or docker
+	@# podman's own format knows no health check.
+	@builder=$$(command -v podman || command -v docker) && \
+		$$builder build $$([[ $$builder != *podman ]] || echo --format docker) $(IMAGE_ARGS) \
+		--build-arg REVISION=$$(git rev-parse HEAD) -t ayaflow-exporter:$(VERSION) .
+
+test-image: test-setup image ## Run the image as the manifests do, in a network namespace
+	@$(SUDO) $(BIN)/python -m pytest -m image $(PYTEST_ARGS)
+
+lock: ## Write requirements.lock anew from setup.cfg
+	@$(PYTHON) -m venv $(CACHE)/lock && $(CACHE)/lock/bin/pip install -q pip-tools
+	@$(CACHE)/lock/bin/pip-compile -q --generate-hashes --strip-extras --allow-unsafe \
+		--no-emit-find-links --no-emit-index-url --upgrade -o requirements.lock setup.cfg
+
+test-dashboards: test-setup parts ## Dashboard and rules: three real nodes, a real Prometheus
+	@$(SUDO) $(BIN)/python -m pytest tests/dashboards -m 'parts or not parts' $(PYTEST_ARGS)
 
 bench: test-setup ## Figures: the kernel program's cost for a packet, the exporter's memory
 	@for bench in tests/bench/[a-z]*.py; do $(SUDO) $(BIN)/python "$$bench"; done
 
 fuzz: test-setup ## Coverage-guided fuzzing, ten minutes a parser; FUZZ_ARGS='dns --seconds 60'
-	@$(BIN)/python -m pip install -q -e '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 check: test-setup ## Lint, format and types
@@ -75,6 +103,8 @@ $(VENV)/.runtime: setup.cfg pyproject.toml .ci/apt-install Makefile
 
 $(VENV)/.dev: $(VENV)/.runtime
 	@$(BIN)/python -m pip install -q -e '.[dev]'
+	@$(BIN)/python -m pip install -q --only-binary atheris -e '.[fuzz]' \
+		|| echo "There is no atheris for this Python: the tests fuzz by chance, not by coverage."
 	@$(BIN)/python -m compileall -q $(SITE) || true
 	@touch $@
 

@@ -50,15 +50,19 @@ class CapturedPacket(NamedTuple):
         return self.data[_LINK_HEADER_LEN[self.linktype] :]
 
 
+class NoCorpusError(FileNotFoundError):
+    """There is no corpus: the message says what to do. tests/conftest.py says what follows."""
+
+
 def corpus_dir() -> Path:
     """Where the captures and their truth are: AYAFLOW_CORPUS, or shared/corpus beside the checkout.
 
-    Raises FileNotFoundError with what to do where there are none.
+    Raises NoCorpusError where there are none.
     """
     default = Path(__file__).resolve().parents[2] / "shared" / "corpus"
     corpus = Path(os.environ.get("AYAFLOW_CORPUS", default))
     if not (corpus / "dev.txt").is_file():
-        raise FileNotFoundError(f"no corpus in {corpus}: set AYAFLOW_CORPUS to its folder")
+        raise NoCorpusError(f"no corpus in {corpus}: set AYAFLOW_CORPUS to its folder")
     return corpus
 
 

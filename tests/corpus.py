@@ -26,7 +26,7 @@ class Capture(NamedTuple):
 
 
 def read_corpus() -> Iterator[Capture]:
-    """All captures, the derived ones last. Raises FileNotFoundError where there is no corpus."""
+    """All captures, the derived ones last. Raises NoCorpusError where there is no corpus."""
     for folder in (corpus_dir(), corpus_dir() / "derived"):
         for path in sorted((folder / "pcap").iterdir()):
             truth = json.loads((folder / "truth" / f"{path.name}.json").read_text())

@@ -1,0 +1,57 @@
+"""Tests that need the corpus: where there is none they are not run, and the summary says so aloud.
+
+With AYAFLOW_CORPUS_REQUIRED=1, as .ci/run sets it, they fail instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+from tests.captures import NoCorpusError
+
+# Before anybody imports them: tests of other folders do so, too.
+pytest.register_assert_rewrite(
+    *(
+        f"tests.e2e.{name}"
+        for name in ("exporter_process", "kernel_objects", "metrics", "net", "parts", "tap")
+    )
+)
+
+_not_run: dict[str, str] = {}
+"""What each test said that found no corpus, by the id of the test."""
+
+
+def _unless_there_is_no_corpus(item: pytest.Item) -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except NoCorpusError as missing:
+        if os.environ.get("AYAFLOW_CORPUS_REQUIRED") == "1":
+            raise
+        _not_run[item.nodeid] = str(missing)
+        pytest.skip(str(missing))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Where a fixture reads the corpus."""
+    return (yield from _unless_there_is_no_corpus(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Where a test reads it."""
+    return (yield from _unless_there_is_no_corpus(item))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for all of them."""
+    if _not_run:
+        (why, *_) = _not_run.values()
+        terminalreporter.section("THE CORPUS IS MISSING", sep="!", red=True, bold=True)
+        terminalreporter.write_line(
+            f"{len(_not_run)} tests were NOT RUN: {why}; nothing else shows what they prove",
+            red=True,
+        )
