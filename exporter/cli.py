@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from exporter import config, flags, values
 from exporter.errors import ExporterError
@@ -40,12 +41,10 @@ def main(words: Sequence[str] | None = None) -> int:
         code = _dispatch(list(sys.argv[1:] if words is None else words))
         sys.stdout.flush()
         return code
-    except UsageError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
     except ExporterError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 1
+        for sentence in str(error).split("\n"):
+            print(f"{PROGRAM}: {sentence}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:  # standard output was a pipe whose reader has gone
@@ -73,12 +72,13 @@ def _run(words: list[str]) -> int:
         "--version", action="version", version=_version(), help="Show the version, and end."
     )
     flags.add_options(parser)
-    settings = config.load(flags.given_flags(parser, words))
+    given = flags.given_flags(parser, words)
+    read = config.read(given)
 
     from exporter import logs, pipeline
 
-    logs.set_up(settings.log.level, settings.log.format)
-    pipeline.run(settings)
+    logs.set_up(read["log.level"], read["log.format"])
+    pipeline.run(given, read)
     return 0
 
 
@@ -90,7 +90,11 @@ def _check_config(words: list[str]) -> int:
     )
     parser.add_argument("file", metavar="FILE", help="The YAML file.")
     file = parser.parse_args(words).file
-    config.load({CONFIG_FILE: Given((file,), file)})
+    settings = config.load({CONFIG_FILE: Given((file,), file)})
+    if settings.web.config_file is not None:
+        from exporter.outputs.web_security import WebSecurity
+
+        WebSecurity(Path(settings.web.config_file))
     print(f"{file}: ok")
     return 0
 

@@ -19,6 +19,10 @@ class WebConfig:
     listen_address: str
     """`HOST:PORT`; `exporter.values.split_address` takes it apart."""
     telemetry_path: str
+    config_file: str | None
+    """With TLS, users and headers, as other Prometheus exporters have it."""
+    allow: tuple[str, ...]
+    """Networks of those who are answered; empty: everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +139,36 @@ class Config:
 
 
 def load(flags: Mapping[str, Given]) -> Config:
-    """The configuration of a start with these flags, and with the file that they name.
+    """The configuration of a start with these flags. Raises as `read` does."""
+    return assemble(read(flags))
 
-    Raises ConfigError for the file, UsageError for a flag.
+
+def read(flags: Mapping[str, Given]) -> dict[str, Any]:
+    """The value of every option, by key, as these flags and the file that they name have it.
+
+    Raises ConfigError for the file, UsageError for a flag; one line of it for each problem.
     """
+    problems: list[ExporterError] = []
     from_file: dict[str, Given] = {}
     if CONFIG_FILE in flags:
-        from exporter.config_file import read_config_file  # here: yaml costs memory
+        from exporter.config_file import ConfigFile  # here: yaml costs memory
 
-        from_file = read_config_file(flags[CONFIG_FILE].texts[0])
+        file = ConfigFile(flags[CONFIG_FILE].texts[0])
+        from_file = file.given
+        problems += file.problems
     values: dict[str, Any] = {}
     for option in OPTIONS:
         default = option.default if isinstance(option.default, tuple) else (option.default,)
         values[option.key] = _value(option, Given(default, option.key), ExporterError)
         for given, error in ((from_file, ConfigError), (flags, UsageError)):
             if option.key in given:
-                values[option.key] = _value(option, given[option.key], error)
-    return _assemble(values)
+                try:
+                    values[option.key] = _value(option, given[option.key], error)
+                except ExporterError as problem:
+                    problems.append(problem)
+    if problems:
+        raise type(problems[0])("\n".join(map(str, problems)))
+    return values
 
 
 def _value(option: Option, given: Given, error: type[ExporterError]) -> object:
@@ -162,7 +179,8 @@ def _value(option: Option, given: Given, error: type[ExporterError]) -> object:
     return parsed if option.repeatable else parsed[0]
 
 
-def _assemble(values: Mapping[str, Any]) -> Config:
+def assemble(values: Mapping[str, Any]) -> Config:
+    """The tree of such values."""
     return Config(
         interface=values["interface.name"],
         interface_exclude=values["interface.exclude"],
@@ -170,7 +188,12 @@ def _assemble(values: Mapping[str, Any]) -> Config:
         attach=values["attach"],
         pin_path=values["pin.path"],
         user=values["user"],
-        web=WebConfig(values["web.listen_address"], values["web.telemetry_path"]),
+        web=WebConfig(
+            values["web.listen_address"],
+            values["web.telemetry_path"],
+            _path(values["web.config.file"]),
+            values["web.allow"],
+        ),
         flows=FlowsConfig(values["flows.max"], values["flows.idle_timeout"]),
         ring=RingConfig(values["ring.size"], values["ring.payloads"]),
         names=NamesConfig(values["deep_inspect"], values["names.interface"], values["names.grace"]),
@@ -183,7 +206,7 @@ def _assemble(values: Mapping[str, Any]) -> Config:
         ),
         metrics=MetricsConfig(values["metrics.labels"], values["metrics.scopes"]),
         history=HistoryConfig(
-            None if values["history.path"] == "none" else values["history.path"],
+            _path(values["history.path"]),
             values["history.interval"],
             values["history.retention"],
             values["history.max_size"],
@@ -200,3 +223,7 @@ def _assemble(values: Mapping[str, Any]) -> Config:
         ),
         log=LogConfig(values["log.level"], values["log.format"]),
     )
+
+
+def _path(text: str) -> str | None:
+    return None if text == "none" else text

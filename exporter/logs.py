@@ -23,6 +23,11 @@ def set_up(level: str, line_format: str) -> None:
     logging.raiseExceptions = False  # a closed standard error must not stop the counting
 
 
+def set_level(level: str) -> None:
+    """From now on what is of *level* or worse is sent."""
+    logging.getLogger().setLevel(level.upper())
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
     fields: dict[str, object] = {

@@ -47,6 +47,17 @@ class Loop:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: os.eventfd_write(self._stop, 1))
 
+    def on_hangup(self, call: Callable[[], None]) -> None:
+        """Calls *call* for a SIGHUP, once for several that come together."""
+        asked = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        signal.signal(signal.SIGHUP, lambda *_: os.eventfd_write(asked, 1))
+
+        def answer() -> None:
+            os.eventfd_read(asked)
+            call()
+
+        self.on_readable(asked, answer)
+
     def _stopped(self) -> None:
         self._stopping = True
 

@@ -42,8 +42,16 @@ def _expected_entry(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    from exporter.networks import parse_network
+
+    parse_network(text)
+    return text
+
+
 def _own_network(text: str) -> tuple[str, str]:
-    from exporter.names.scope import parse_network, scope_name
+    from exporter.names.scope import scope_name
+    from exporter.networks import parse_network
 
     network, equals, name = text.partition("=")
     if not equals:
@@ -112,6 +120,22 @@ OPTIONS = (
         default="/metrics",
         metavar="PATH",
         help="Under which path.",
+    ),
+    Option(
+        key="web.config.file",
+        parse=values.file_path,
+        default="none",
+        metavar="FILE",
+        help="TLS, users and headers of the web server, in the file format of Prometheus'"
+        " exporters.",
+    ),
+    Option(
+        key="web.allow",
+        parse=_network,
+        default=(),
+        metavar="CIDR",
+        help="Answer only clients in this network, such as 10.0.0.0/8. May be given several times;"
+        " the default is everybody.",
     ),
     Option(
         key="flows.max",

@@ -12,10 +12,13 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import signal
 import socket
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from exporter import lock, memory, pinning, pushing
 from exporter.capture import privileges
@@ -26,20 +29,24 @@ from exporter.capture.helper import Helper
 from exporter.capture.loader import Loader, LoaderSettings, check_permission
 from exporter.capture.netlink import LinkEvents
 from exporter.clock import Now, boot_s, now
-from exporter.config import Config
+from exporter.config import Config, assemble
 from exporter.counting import Counting
 from exporter.counts.budget import Budget
 from exporter.counts.desk import SnapshotDesk
 from exporter.counts.fold import Fold
 from exporter.counts.history import History
+from exporter.given import Given
 from exporter.kernel import Kernel, open_kernel
 from exporter.loop import LOOK_S, POLL_S, SWEEP_S, Loop
 from exporter.names.attribution import Attribution, Unattributed
+from exporter.names.policy import Policy
 from exporter.names.scope import AddedLabels, Scopes
 from exporter.outputs import listen
 from exporter.pinning import Pinning
 from exporter.pushing import Pushing
-from exporter.recorder import Recorder, began_s, restore_devices
+from exporter.recorder import Recorder, began_s, open_history, restore_devices
+from exporter.reloading import Reloading, make_policy
+from exporter.serving import Serving
 from exporter.system import System
 from exporter.version import VERSION, revision
 
@@ -55,48 +62,48 @@ _READABLE = (Path("/proc/self"), Path("/proc/stat"))
 _log = logging.getLogger("exporter")
 
 
-def run(config: Config) -> None:
-    """Counts and serves until SIGTERM or SIGINT. Raises ExporterError where it can't begin."""
+def run(flags: Mapping[str, Given], values: Mapping[str, Any]) -> None:
+    """Counts and serves until SIGTERM or SIGINT. Raises ExporterError where it can't begin.
+
+    *flags*, *values*: as `config.read` takes and returns them.
+    """
+    config = assemble(values)
     memory.share_one_heap()
     user_id, group_id = privileges.find_user(config.user)
     with ExitStack() as at_exit:
-        listener = at_exit.enter_context(listen.bind(config.web.listen_address))
-        at_exit.enter_context(lock.hold())
-        check_permission()
-        settings = _loader_settings(config)
-        history = _open_history(config, user_id, group_id)
-        at_exit.callback(history.close)
-        pins = pinning.prepare(config.pin_path, settings, history)
-        at_exit.callback(pins.close)
+        listener, settings, history, pins = _prepare(config, user_id, group_id, at_exit)
         loader = Loader(settings, pins.directory)
         helper = Helper()
         at_exit.callback(helper.close)
         from exporter.outputs.metrics import BuildInfo
-        from exporter.outputs.server import Server
         from exporter.outputs.web import Web
 
+        serving = Serving(config.web)
         push = pushing.prepare(config, os.environ)
         programs = loader.result()
         began = now()
         kernel = open_kernel(config, settings, programs, helper, pins.links)
         grace = GracePeriods(programs.grace_fd, programs.grace_inner_fd)
-        attribution = _make_attribution(config, kernel)
+        reloading = Reloading(flags, values, began)
+        policy = make_policy(config.domains)
+        attribution = _make_attribution(config, kernel, policy)
         restore_devices(history, kernel.interfaces.slots, began, same_map=pins.is_takeover)
         _attach(config, kernel, pins, helper, grace, began, at_exit)
         build = BuildInfo(VERSION, revision(), programs.bcc_version, platform.release())
         push.open(history, build)
         began_at_s = began_s(history, began)
-        fold = _make_fold(config, settings, began, began_at_s)
+        fold = _make_fold(config, settings, policy, began, began_at_s)
         counting = Counting(kernel, Closing(kernel.table, grace), attribution, fold, began_at_s)
-        recorder = Recorder(history, counting, fold, pins, push.counts, began_at_s)
+        recorder = Recorder(history, counting, fold, pins, push.counts, reloading.state, began_at_s)
         recorder.go_on(kernel.table, now())
-        _give_up(config, history, push, user_id, group_id)
+        readable = (*push.readable, *serving.readable, *reloading.readable)
+        _give_up(config, history, readable, user_id, group_id)
 
         desk = SnapshotDesk(recorder.snapshot(now()))
         loop = _make_loop(config, kernel, counting, recorder, push, grace, desk)
         web = Web(desk.take, lambda: _not_ready(kernel, loop), build, config.web.telemetry_path)
-        server = Server(listener, web)
-        _log.info("listening on %s, metrics at %s", *_address(listener, config))
+        server = serving.serve(listener, web)
+        loop.on_hangup(lambda: reloading.apply(serving, attribution, fold))
         push.start()
         memory.give_back()
         loop.run()
@@ -105,6 +112,22 @@ def run(config: Config) -> None:
         push.close()
         server.close()
         _log.info("stopped; %d flows have come and gone", counting.released_flows)
+
+
+def _prepare(
+    config: Config, user_id: int, group_id: int, at_exit: ExitStack
+) -> tuple[socket.socket, LoaderSettings, History, Pinning]:
+    """What is there before anything is loaded; whatever cannot be had ends the start at once."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # for the helper, and until it can be answered
+    listener = at_exit.enter_context(listen.bind(config.web.listen_address))
+    at_exit.enter_context(lock.hold())
+    check_permission()
+    settings = _loader_settings(config)
+    history = open_history(config.history, user_id, group_id)
+    at_exit.callback(history.close)
+    pins = pinning.prepare(config.pin_path, settings, history)
+    at_exit.callback(pins.close)
+    return listener, settings, history, pins
 
 
 def _loader_settings(config: Config) -> LoaderSettings:
@@ -117,7 +140,7 @@ def _loader_settings(config: Config) -> LoaderSettings:
     )
 
 
-def _make_attribution(config: Config, kernel: Kernel) -> Attribution:
+def _make_attribution(config: Config, kernel: Kernel, policy: Policy) -> Attribution:
     """What names are learnt with; imported only where they are, while the file system is open."""
     if not config.names.deep_inspect:
         return Unattributed()
@@ -126,52 +149,31 @@ def _make_attribution(config: Config, kernel: Kernel) -> Attribution:
     from exporter.names.dns_names import DnsNames
     from exporter.names.inspection import Inspection
     from exporter.names.learning import Learning
-    from exporter.names.policy import Policy
 
-    domains = config.domains
-    policy = Policy(domains.mode, domains.hide, domains.expected)
     return Learning(
         kernel.table, Inspection(Aes()), DnsNames(), DnsHealth(), policy, config.names.grace_s
     )
 
 
-def _open_history(config: Config, user_id: int, group_id: int) -> History:
-    """Its files are those of the user that the server becomes."""
-    settings = config.history
-    if settings.path is None:
-        return History()
-    from exporter.counts.history_store import open_history  # here: SQLite takes 2 MB
-
-    path = Path(settings.path).absolute()
-
-    def give() -> None:
-        with suppress(OSError):  # opening it says what is wrong
-            privileges.give_folder(path.parent, path.name, user_id, group_id)
-
-    give()
-    with privileges.acting_as(user_id, group_id):
-        if os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
-            return open_history(path, settings.retention_s, settings.max_bytes)
-    # That user cannot get there, as into a checkout in another's home: root can, and hands it over.
-    history = open_history(path, settings.retention_s, settings.max_bytes)
-    give()
-    return history
-
-
-def _give_up(config: Config, history: History, push: Pushing, user_id: int, group_id: int) -> None:
+def _give_up(
+    config: Config, history: History, readable: Iterable[Path], user_id: int, group_id: int
+) -> None:
     path = config.history.path
-    readable = (*_READABLE, *push.readable)
+    readable = (*_READABLE, *readable)
     writable = [Path(path).absolute().parent] if path is not None and history.is_durable else []
     for sentence in privileges.give_up(user_id, group_id, readable, writable):
         _log.warning("%s", sentence)
 
 
-def _make_fold(config: Config, settings: LoaderSettings, began: Now, created_s: float) -> Fold:
+def _make_fold(
+    config: Config, settings: LoaderSettings, policy: Policy, began: Now, created_s: float
+) -> Fold:
     return Fold(
         settings.flow_slots,
         Budget(config.domains.max, config.domains.idle_s, began.boot_s),
         AddedLabels(config.metrics.labels, Scopes(config.metrics.scopes)),
         created_s,
+        policy.shown_as,
     )
 
 
@@ -282,9 +284,3 @@ def _not_ready(kernel: Kernel, loop: Loop) -> str | None:
     if silent_s > STALLED_S:
         return f"the counting has not come round for {silent_s:.0f} s"
     return None
-
-
-def _address(listener: socket.socket, config: Config) -> tuple[str, str]:
-    host, port = listener.getsockname()[:2]
-    host = f"[{host}]" if ":" in host else host
-    return f"{host}:{port}", config.web.telemetry_path

@@ -6,23 +6,50 @@ on from what was committed last.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from exporter.capture import privileges
 from exporter.capture.device_slots import DeviceSlots
 from exporter.capture.flow_table import FlowTable
 from exporter.clock import Now
+from exporter.config import HistoryConfig
 from exporter.counting import Counting
 from exporter.counts.earlier import Earlier
 from exporter.counts.fold import Fold
 from exporter.counts.history import History
 from exporter.counts.rates import WINDOW_S, Rates
 from exporter.counts.rows import DOMAIN, rows_of
-from exporter.counts.snapshot import DIRECTIONS, OtlpCounts, Snapshot
+from exporter.counts.snapshot import DIRECTIONS, OtlpCounts, Reloads, Snapshot
 from exporter.pinning import Pinning
 
 _FOLD, _DEVICES, _WEIGHTS, _BEGAN = "fold", "devices", "weights", "began"
+
+
+def open_history(settings: HistoryConfig, user_id: int, group_id: int) -> History:
+    """Its files are those of the user that the server becomes."""
+    if settings.path is None:
+        return History()
+    from exporter.counts import history_store  # here: SQLite takes 2 MB
+
+    path = Path(settings.path).absolute()
+
+    def give() -> None:
+        with suppress(OSError):  # opening it says what is wrong
+            privileges.give_folder(path.parent, path.name, user_id, group_id)
+
+    give()
+    with privileges.acting_as(user_id, group_id):
+        if os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+            return history_store.open_history(path, settings.retention_s, settings.max_bytes)
+    # That user cannot get there, as into a checkout in another's home: root can, and hands it over.
+    history = history_store.open_history(path, settings.retention_s, settings.max_bytes)
+    give()
+    return history
 
 
 def began_s(history: History, now: Now) -> float:
@@ -48,10 +75,11 @@ class Recorder:
         fold: Fold,
         pinning: Pinning,
         pushed: Callable[[], OtlpCounts | None],
+        reloads: Callable[[], Reloads],
         began_s: float,
     ) -> None:
-        """*pushed*: how pushing goes, None where nothing is pushed; *began_s*: as of the function
-        of that name.
+        """*pushed*: how pushing goes, None where nothing is pushed; *reloads*: how the
+        configuration was read last; *began_s*: as of the function of that name.
         """
         self._history = history
         self._counting = counting
@@ -59,6 +87,7 @@ class Recorder:
         self._slots = counting.slots
         self._pinning = pinning
         self._pushed = pushed
+        self._reloads = reloads
         self._began_s = began_s
         self._earlier = Earlier(history.restored_rows, same_map=pinning.is_takeover)
         self._rates = Rates()
@@ -114,6 +143,7 @@ class Recorder:
         own = replace(
             self._counting.snapshot(now),
             history_errors=tuple(self._history.errors.items()),
+            reloads=self._reloads(),
             otlp=self._pushed(),
         )
         drawn = self._earlier.plus(own)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 
 from exporter.counts.ranking import Ranked, Ranking
 from exporter.names.domains import OTHER, RESERVED
@@ -44,6 +45,8 @@ class Budget:
         """How many series have left for a heavier domain."""
         self.expired = 0
         """How many series have left because they were idle."""
+        self.withdrawn = 0
+        """How many series have left because of new settings."""
         self._domains_max = domains_max
         self._idle_s = idle_s
         self._series = Ranking()
@@ -112,6 +115,28 @@ class Budget:
             self._series.remove(series)
         self.expired += len(idle)
         return [each.name for each in idle]
+
+    def change(
+        self, domains_max: int, idle_s: float, may_stay: Callable[[str], bool], now_s: float
+    ) -> list[str]:
+        """Goes on with other settings; returns the domains whose series leave for that.
+
+        *may_stay*: which domains are still to be shown. Of too many, the lightest leave.
+        """
+        scale = self._scale(now_s)
+        for ranking in (self._series, self._candidates):
+            ranking.scale(1 / scale)
+        self._scaled_at_s, self._idle_s, self._domains_max = now_s, idle_s, domains_max
+        for candidate in [each for each in self._candidates if not may_stay(each.name)]:
+            self._candidates.remove(candidate)
+        heaviest_first = sorted(self._series, key=lambda each: -each.weight)
+        staying = [each for each in heaviest_first if may_stay(each.name)][:domains_max]
+        kept = {each.name for each in staying}
+        left = [each for each in heaviest_first if each.name not in kept]
+        for series in left:
+            self._series.remove(series)
+        self.withdrawn += len(left)
+        return [each.name for each in left]
 
     def _open(self, domain: str, weight: float, now_s: float) -> None:
         self._end_tenures(now_s)

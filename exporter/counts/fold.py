@@ -11,7 +11,7 @@ the verdict all that it has counted moves to its domain at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from exporter.capture.flow_table import Change
@@ -21,7 +21,7 @@ from exporter.counts.budget import Budget
 from exporter.counts.evidence import NO_FLOW, UNNAMED, Evidence, evidence_of
 from exporter.counts.other_names import OtherNames
 from exporter.counts.rows import Row
-from exporter.counts.series import Labels, Series, SeriesTable
+from exporter.counts.series import Series, SeriesTable
 from exporter.counts.snapshot import DIRECTIONS, AttributedBytes, Count, DomainCounts
 from exporter.memory import zeros
 from exporter.names.attribution import Verdict
@@ -35,9 +35,19 @@ _BOTH = range(len(DIRECTIONS))
 class Fold:
     """The cumulative counts of all series, and which of them each flow belongs to."""
 
-    def __init__(self, slots: int, budget: Budget, labels: AddedLabels, created_s: float) -> None:
-        """*slots*: of the flow table; *created_s*: seconds since the epoch."""
+    def __init__(
+        self,
+        slots: int,
+        budget: Budget,
+        labels: AddedLabels,
+        created_s: float,
+        shown_as: Callable[[str], str] = str,
+    ) -> None:
+        """*slots*: of the flow table; *created_s*: seconds since the epoch; *shown_as*: what a
+        domain that was shown before, maybe by other settings, is shown as.
+        """
         self.label_names = labels.names
+        self._shown_as = shown_as
         self._labels = labels
         self._table = SeriesTable(budget, (UNKNOWN,) * len(labels.names), created_s)
         self._series_of = zeros("I", slots)
@@ -46,6 +56,16 @@ class Fold:
         self._names = OtherNames(slots)
         self._evidence = Evidence()
         self._without_flow: dict[tuple[int, int], Count] = {}
+
+    def change_domains(
+        self, domains_max: int, idle_s: float, shown_as: Callable[[str], str], now: Now
+    ) -> None:
+        """Goes on with other settings: series that are not to be shown any more leave at once."""
+        self._shown_as = shown_as
+        self._table.change(domains_max, idle_s, self._may_stay, now)
+
+    def _may_stay(self, domain: str) -> bool:
+        return domain in RESERVED or self._shown_as(domain) == domain
 
     def weights(self, now: Now) -> dict[str, float]:
         """What each domain with a series weighs in the budget."""
@@ -84,7 +104,12 @@ class Fold:
             self.add_unnamed(direction, *state["pending"][direction])
         self._table.evicted_before = state["domains_evicted"]
         if tuple(state.get("label_names", self.label_names)) == self.label_names:
-            self._table.restore(rows, weights, now)
+            rows = list(rows)
+            stay = [row for row in rows if self._may_stay(row.labels[1])]
+            self._table.restore(stay, weights, now)
+            for row in rows:
+                if not self._may_stay(row.labels[1]):
+                    self._table.evict(row)
         else:
             self._table.leave_behind(rows, now)
 
@@ -122,6 +147,8 @@ class Fold:
             slot = flow.slot
             evidence = self._evidence_of[slot] or UNNAMED
             domain = domains[self._series_of[slot]] if self._evidence_of[slot] else UNKNOWN
+            if domain not in RESERVED:
+                domain = self._shown_as(domain)
             series = self._table.of(flow.direction, domain, self._labels.of(flow), now)
             self._series_of[slot] = self._table.bind(series)
             self._evidence_of[slot] = evidence
@@ -189,11 +216,12 @@ class Fold:
         domain = series.domain if series.has_left else self._names.get(slot)
         if domain is None:
             return series
+        domain = self._shown_as(domain)
         has_series = self._table.weigh(domain, wire_bytes, now)
         after = self._table.of(series.direction, domain, series.labels, now)
         if has_series and after.domain != OTHER:
             after.weighed += wire_bytes
-        if after.domain == OTHER:
+        if after.domain == OTHER and domain != OTHER:
             self._names.remember(slot, domain, wire_bytes)
         else:
             self._names.forget(slot)
@@ -244,13 +272,7 @@ class Fold:
 
     def explained(self, direction: int) -> Count:
         """All that was added, wherever it is now."""
-        every = [*self._table.shown(), *self._table.waiting()]
-        mine = [each for each in every if each.direction == direction]
-        evicted = self.evicted(direction)
-        return Count(
-            evicted.packets + sum(each.packets for each in mine),
-            evicted.bytes + sum(each.bytes for each in mine),
-        )
+        return self._table.explained(direction)
 
     def evicted(self, direction: int) -> Count:
         """What series that left had counted."""
@@ -263,8 +285,7 @@ class Fold:
 
     def pending(self, direction: int) -> Count:
         """What flows without a verdict have counted."""
-        mine = [each for each in self._table.waiting() if each.direction == direction]
-        return Count(sum(each.packets for each in mine), sum(each.bytes for each in mine))
+        return self._table.pending_count(direction)
 
     def unexpected_bytes(self, direction: int) -> int:
         """Bytes of domains that were not expected."""
@@ -275,20 +296,5 @@ class Fold:
         return self._evidence.attributed()
 
     def domains(self) -> tuple[DomainCounts, ...]:
-        """Every series, as the outputs see it; connections without a verdict count as unknown."""
-        connections: dict[tuple[int, str, Labels], int] = {}
-        for each in (*self._table.shown(), *self._table.waiting()):
-            key = (each.direction, each.domain, each.labels)
-            connections[key] = connections.get(key, 0) + each.active_connections
-        return tuple(
-            DomainCounts(
-                DIRECTIONS[each.direction],
-                each.domain,
-                each.labels,
-                each.packets,
-                each.bytes,
-                connections[each.direction, each.domain, each.labels],
-                each.created_s,
-            )
-            for each in self._table.shown()
-        )
+        """Every series, as the outputs see it."""
+        return self._table.domains()

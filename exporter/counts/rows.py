@@ -82,6 +82,8 @@ def _of_exporter(s: Snapshot) -> Iterator[Row]:
         yield from _by_label("otlp_exports", s.otlp.exports, s.created_s)
         yield from _by_label("otlp_failures", s.otlp.failures, s.created_s)
         yield Row("otlp", (), (s.otlp.backlog_s,), 0.0)
+    reloads = (int(s.reloads.succeeded), s.reloads.succeeded_at_s)
+    yield Row("config", (), reloads, 0.0)
     yield Row("exporter", (), (s.domains_evicted,), s.created_s)
     resources = (
         s.flow_table_entries,

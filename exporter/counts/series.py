@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from exporter.clock import Now
 from exporter.counts.budget import Budget
 from exporter.counts.rows import Row
-from exporter.counts.snapshot import DIRECTIONS, Count
+from exporter.counts.snapshot import DIRECTIONS, Count, DomainCounts
 from exporter.names.domains import OTHER, RESERVED, UNKNOWN
 
 Labels = tuple[str, ...]
@@ -101,7 +101,7 @@ class SeriesTable:
             direction = DIRECTIONS.index(name)
             packets, wire_bytes = int(row.values[0]), int(row.values[1])
             if domain not in RESERVED and domain not in fits:
-                self.add_evicted(direction, packets, wire_bytes)
+                self.evict(row)
                 continue
             series = self._own(direction, domain, tuple(labels), row.created_s)
             series.created_s = row.created_s
@@ -114,11 +114,13 @@ class SeriesTable:
         is unknown begins anew.
         """
         for row in rows:
-            self.add_evicted(
-                DIRECTIONS.index(row.labels[0]), int(row.values[0]), int(row.values[1])
-            )
+            self.evict(row)
         for series in self.unknown:
             series.created_s = now.wall_s
+
+    def evict(self, row: Row) -> None:
+        """What another process left is not shown any more."""
+        self.add_evicted(DIRECTIONS.index(row.labels[0]), int(row.values[0]), int(row.values[1]))
 
     def weights(self, now: Now) -> dict[str, float]:
         """What `restore` is to know of the budget."""
@@ -147,6 +149,13 @@ class SeriesTable:
         for domain in self._budget.expire(now.boot_s):
             self._leave(domain, now)
 
+    def change(
+        self, domains_max: int, idle_s: float, may_stay: Callable[[str], bool], now: Now
+    ) -> None:
+        """As Budget.change; what leaves is counted as evicted."""
+        for domain in self._budget.change(domains_max, idle_s, may_stay, now.boot_s):
+            self._leave(domain, now)
+
     def connections_of(self, series: Series, now: Now) -> Series:
         """Where the connections of a flow of *series* are counted."""
         if series.has_left:
@@ -167,7 +176,8 @@ class SeriesTable:
     @property
     def domains_evicted(self) -> int:
         """How many times a domain's series have left."""
-        return self.evicted_before + self._budget.displaced + self._budget.expired
+        budget = self._budget
+        return self.evicted_before + budget.displaced + budget.expired + budget.withdrawn
 
     def domains_by_index(self) -> list[str]:
         """The domain of each series that flows can refer to."""
@@ -180,6 +190,39 @@ class SeriesTable:
     def waiting(self) -> Iterator[Series]:
         """Every gauge of what is pending."""
         yield from self._pending.values()
+
+    def explained(self, direction: int) -> Count:
+        """All that was counted, wherever it is now."""
+        evicted = self.evicted[direction]
+        mine = _sum(self.shown(), direction)
+        waiting = self.pending_count(direction)
+        return Count(
+            evicted.packets + mine.packets + waiting.packets,
+            evicted.bytes + mine.bytes + waiting.bytes,
+        )
+
+    def pending_count(self, direction: int) -> Count:
+        """What flows without a verdict have counted."""
+        return _sum(self.waiting(), direction)
+
+    def domains(self) -> tuple[DomainCounts, ...]:
+        """Every counter, as the outputs see it; connections without a verdict count as unknown."""
+        connections: dict[tuple[int, str, Labels], int] = {}
+        for each in (*self.shown(), *self.waiting()):
+            key = (each.direction, each.domain, each.labels)
+            connections[key] = connections.get(key, 0) + each.active_connections
+        return tuple(
+            DomainCounts(
+                DIRECTIONS[each.direction],
+                each.domain,
+                each.labels,
+                each.packets,
+                each.bytes,
+                connections[key],
+                each.created_s,
+            )
+            for key, each in self._shown.items()
+        )
 
     def _own(self, direction: int, domain: str, labels: Labels, wall_s: float) -> Series:
         key = (direction, domain, labels)
@@ -212,3 +255,8 @@ class SeriesTable:
                 series.active_connections = 0
             if not series.bound:
                 self._free.append(series.index)
+
+
+def _sum(every: Iterable[Series], direction: int) -> Count:
+    mine = [each for each in every if each.direction == direction]
+    return Count(sum(each.packets for each in mine), sum(each.bytes for each in mine))

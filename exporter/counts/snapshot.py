@@ -90,6 +90,15 @@ class OtlpCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Reloads:
+    """How the configuration was read last."""
+
+    succeeded: bool = True
+    succeeded_at_s: float = 0.0
+    """When it was used last, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that /metrics and OTLP show. Pairs are (ingress, egress)."""
 
@@ -125,5 +134,6 @@ class Snapshot:
     """Times that its file could not be used, by reason."""
     rates: Mapping[tuple[str, ...], tuple[float, float]] = field(default_factory=dict)
     """Packets and bytes a second over the last minute, by direction, domain and added labels."""
+    reloads: Reloads = Reloads()
     otlp: OtlpCounts | None = None
     """None where nothing is pushed."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from exporter.capture.records import Flow, Payload
 from exporter.names.dns_health import DnsHealthCounts
 from exporter.names.domains import UNKNOWN
+
+if TYPE_CHECKING:
+    from exporter.names.policy import Policy
 
 TLS = "tls"
 QUIC = "quic"
@@ -57,6 +60,9 @@ class Attribution(Protocol):
     def closed(self, slot: int, now_s: float) -> Sequence[Verdict]:
         """The verdict on a flow that is gone; none if it has one already."""
 
+    def change_policy(self, policy: Policy) -> None:
+        """What is decided from now on is decided by this policy."""
+
     def learned(self) -> tuple[tuple[str, int], ...]:
         """Names learned so far, by source."""
 
@@ -81,6 +87,9 @@ class Unattributed:
 
     def closed(self, slot: int, now_s: float) -> Sequence[Verdict]:
         return ()
+
+    def change_policy(self, policy: Policy) -> None:
+        pass
 
     def learned(self) -> tuple[tuple[str, int], ...]:
         return ()

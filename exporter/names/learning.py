@@ -119,6 +119,10 @@ class Learning:
         self._batches[-1].add(flow.slot, opened_s)
         return None
 
+    def change_policy(self, policy: Policy) -> None:
+        """As Attribution."""
+        self._policy = policy
+
     def learned(self) -> tuple[tuple[str, int], ...]:
         """Names learned so far, by source."""
         return tuple(self._learned.items())

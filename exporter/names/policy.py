@@ -54,6 +54,10 @@ class Policy:
         )
         """The judgement on a host name, in lower case and without a trailing dot."""
 
+    def shown_as(self, name: str) -> str:
+        """The domain alone; of a domain, that itself, unless other settings had it shown."""
+        return self.judge(name).domain
+
     def _judge(self, name: str) -> Judgement:
         is_expected = self._expected is None or name in self._expected
         domain = self._shorten(name)

@@ -14,11 +14,11 @@ An IPv4-mapped address (::ffff:a.b.c.d) is the IPv4 address that it means.
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable, Iterable
 
 from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS, FLOW_OPENER, Flow
 from exporter.names.remembered import Remembered
+from exporter.networks import MAPPED, Networks
 from exporter.values import quoted
 
 INTERNET = "internet"
@@ -41,7 +41,6 @@ REMEMBERED_HALF = 1024
 """Addresses: most flows of a node go to far fewer, and twice as many take 300 KB at most."""
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
-_MAPPED = bytes(10) + b"\xff\xff"
 
 # https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry
 _WELL_KNOWN = (
@@ -81,64 +80,6 @@ _TRANSPORTS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp", 132: "sctp"}
 """By IP protocol number."""
 
 
-class Networks:
-    """Which name an address has, by the longest prefix."""
-
-    def __init__(self, networks: Iterable[tuple[str, str]]) -> None:
-        """Pairs of a network (`10.0.0.0/8`) and its name.
-
-        Raises ValueError with the end of a sentence whose subject is the list.
-        """
-        named: dict[tuple[int, int], dict[int, str]] = {}
-        for cidr, name in networks:
-            address, length = parse_network(cidr)
-            width = 8 * len(address)
-            prefix = int.from_bytes(address, "big") >> width - length
-            if named.setdefault((width, length), {}).setdefault(prefix, name) != name:
-                raise ValueError(f"must not give {cidr} two names")
-        self._by_width = {
-            width: [
-                (width - length, named[width, length])
-                for wide, length in sorted(named, reverse=True)
-                if wide == width
-            ]
-            for width in (32, 128)
-        }
-
-    def name_of(self, address: bytes) -> str | None:
-        """The name of the longest network around *address*, of 4 or 16 bytes."""
-        number = int.from_bytes(address, "big")
-        for shift, names in self._by_width[8 * len(address)]:
-            name = names.get(number >> shift)
-            if name is not None:
-                return name
-        return None
-
-
-def parse_network(text: str) -> tuple[bytes, int]:
-    """The address and the prefix length of `10.0.0.0/8`, `2001:db8::/32` or a bare address.
-
-    Raises ValueError with the end of a sentence: what the text must be.
-    """
-    wrong = ValueError(f"must be a network such as 10.0.0.0/8 or fd00::/8, not {quoted(text)}")
-    host, slash, digits = text.partition("/")
-    try:
-        address = socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
-    except (OSError, ValueError):
-        raise wrong from None
-    width = 8 * len(address)
-    if slash and not re.fullmatch(r"[0-9]{1,3}", digits):
-        raise wrong
-    length = int(digits) if slash else width
-    if length > width:
-        raise wrong
-    if address.startswith(_MAPPED) and length >= 96:
-        address, length, width = address[12:], length - 96, 32
-    if int.from_bytes(address, "big") & (1 << width - length) - 1:
-        raise ValueError(f"must be a network without host bits, not {quoted(text)}")
-    return address, length
-
-
 def scope_name(text: str) -> str:
     """The name of an own network, as a label's value. Raises ValueError with what it must be."""
     if not _NAME.fullmatch(text):
@@ -165,7 +106,7 @@ class Scopes:
         """The scope of an address of 4 or 16 bytes."""
 
     def _work_out(self, address: bytes) -> str:
-        if len(address) == 16 and address.startswith(_MAPPED):
+        if len(address) == 16 and address.startswith(MAPPED):
             address = address[12:]
         return self._own.name_of(address) or self._well_known.name_of(address) or INTERNET
 

@@ -86,6 +86,13 @@ class Connection:
         """For the selector."""
         return self._sock.fileno()
 
+    @property
+    def blocked_on(self) -> int:
+        """The event that the last call waits for, if it is not the one that its kind of call waits
+        for anyway; else 0.
+        """
+        return 0
+
     def enter(self, state: State, seconds: float = 0.0) -> None:
         """A new state, which may last so long."""
         self.state = state

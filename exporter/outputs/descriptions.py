@@ -119,7 +119,8 @@ ENTRIES = (
     ),
     Entry(
         *("counter", "exporter", 0, "ayaflow_domains_evicted", (), "{domain}"),
-        "Times that a domain lost its series, to a heavier one or because it was idle.",
+        "Times that a domain lost its series: to a heavier one, because it was idle, or by new "
+        "settings.",
     ),
     Entry(
         *("counter", "direction", 2, "ayaflow_unexpected_bytes", _DIRECTION, "By"),
@@ -193,6 +194,14 @@ ENTRIES = (
     Entry(
         *("gauge", FOLDED_AT, 0, "ayaflow_last_fold_timestamp_seconds", (), "s"),
         "When these counts were read from the kernel, since the epoch.",
+    ),
+    Entry(
+        *("gauge", "config", 0, "ayaflow_config_last_reload_successful", (), ""),
+        "1 where the configuration in use is the one that was read last, 0 where that was wrong.",
+    ),
+    Entry(
+        *("gauge", "config", 1, "ayaflow_config_last_reload_success_timestamp_seconds", (), "s"),
+        "When the configuration in use was read, since the epoch.",
     ),
     Entry(
         *("gauge", "resources", 3, "ayaflow_stacked_interfaces", (), "{interface}"),

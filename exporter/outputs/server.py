@@ -44,10 +44,18 @@ class Server:
     """Answers requests on a listening socket, which it takes, in daemon threads until `close()`."""
 
     def __init__(
-        self, listener: socket.socket, app: wsgi.Application, limits: Limits | None = None
+        self,
+        listener: socket.socket,
+        app: wsgi.Application,
+        limits: Limits | None = None,
+        connect: Callable[[socket.socket, str], Connection] = Connection,
+        allows: Callable[[str], bool] = lambda remote: True,
     ) -> None:
+        """*connect* takes a client's socket and address; *allows* says whether to answer one."""
         self._listener = listener
         self._app = app
+        self._connect = connect
+        self._allows = allows
         self._limits = limits or Limits()
         self._connections: set[Connection] = set()
         self._answering = 0
@@ -113,13 +121,25 @@ class Server:
                 self._drop_longest(self._waiting())
                 time.sleep(0.01)
                 return
-            if len(self._connections) >= self._limits.connections:
-                self._drop_longest(self._waiting())
             # A socket for both families shows IPv4 peers in the notation of IPv6.
-            connection = Connection(sock, address[0].removeprefix("::ffff:"))
-            self._connections.add(connection)
-            connection.enter(State.READING, self._limits.head_s)
-            self._watch(connection, selectors.EVENT_READ)
+            self._admit(sock, address[0].removeprefix("::ffff:"))
+
+    def _admit(self, sock: socket.socket, remote: str) -> None:
+        try:
+            connection = self._connect(sock, remote) if self._allows(remote) else None
+        except OSError:  # the client is gone
+            connection = None
+        except Exception as error:
+            _log.error("a connection failed: %s: %s", type(error).__name__, error)
+            connection = None
+        if connection is None:
+            sock.close()
+            return
+        if len(self._connections) >= self._limits.connections:
+            self._drop_longest(self._waiting())
+        self._connections.add(connection)
+        connection.enter(State.READING, self._limits.head_s)
+        self._watch(connection, selectors.EVENT_READ)
 
     def _guarded(self, connection: Connection, step: Callable[[], None]) -> None:
         """No client, and no fault in serving one, ends the loop."""
@@ -137,6 +157,7 @@ class Server:
             self._write(connection)
             return
         received = connection.receive(_RECEIVE)
+        self._watch(connection, connection.blocked_on or selectors.EVENT_READ)
         if received == b"":
             self._drop(connection)
         elif received and connection.state is State.READING:
@@ -211,7 +232,7 @@ class Server:
 
     def _write(self, connection: Connection) -> None:
         if not connection.flush():
-            self._watch(connection, selectors.EVENT_WRITE)
+            self._watch(connection, connection.blocked_on or selectors.EVENT_WRITE)
             return
         self._watch(connection, selectors.EVENT_READ)
         if not connection.keep:

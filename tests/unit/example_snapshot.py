@@ -9,6 +9,7 @@ from exporter.counts.snapshot import (
     Count,
     DeviceCounts,
     DomainCounts,
+    Reloads,
     Snapshot,
 )
 from exporter.names.attribution import SOURCES, Inspected
@@ -84,6 +85,7 @@ SNAPSHOT = Snapshot(
     kernel_memory_bytes=9_699_328,
     stacked_interfaces=1,
     history_errors=tuple((reason, n) for n, reason in enumerate(REASONS, 71)),
+    reloads=Reloads(succeeded=False, succeeded_at_s=1_800_000_007.5),
     rates={
         ("ingress", "example.org", "client", "internet"): (0.1, 28.25),
         ("ingress", "unknown", "unknown", "unknown"): (1_000_000.0, 125_000_000.5),

@@ -17,7 +17,10 @@ ROOMS = ("capture", "names", "counts", "outputs")
 LINES_MAX = 300
 FUNCTION_LINES_MAX = 50
 
-LEAVES = {"errors", "values", "version", "advice", "given", "clock", "memory"}
+LEAVES = {
+    *("advice", "clock", "errors", "given", "memory", "networks", "values", "version"),
+    "yaml_file",
+}
 """Modules beside the rooms that a room may import: they import no room themselves."""
 
 SHOWN = tuple(

@@ -15,7 +15,7 @@ import pytest
 
 from exporter import check_system, cli, lock, version
 from exporter.capture import attach
-from exporter.config import Config
+from exporter.config import Config, assemble
 from exporter.errors import ExporterError
 from exporter.options import OPTIONS
 
@@ -26,11 +26,13 @@ Out = pytest.CaptureFixture[str]
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """The configurations that a run was started with."""
     started: list[Config] = []
-    put_pipeline(monkeypatch, started.append)
+    put_pipeline(monkeypatch, lambda flags, values: started.append(assemble(values)))
     return started
 
 
-def put_pipeline(monkeypatch: pytest.MonkeyPatch, run: Callable[[Config], None]) -> None:
+def put_pipeline(
+    monkeypatch: pytest.MonkeyPatch, run: Callable[[object, dict[str, object]], None]
+) -> None:
     module = types.ModuleType("exporter.pipeline")
     module.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "exporter.pipeline", module)
@@ -79,7 +81,7 @@ def test_words_that_make_no_command_line_are_one_sentence_and_exit_2(
 def test_what_cannot_be_done_is_one_sentence_and_exit_1(
     monkeypatch: pytest.MonkeyPatch, capsys: Out
 ) -> None:
-    def fail(_: Config) -> None:
+    def fail(*_: object) -> None:
         raise ExporterError("the port is taken: choose another")
 
     put_pipeline(monkeypatch, fail)
@@ -88,7 +90,7 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_1(
 
 
 def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
-    def interrupt(_: Config) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     put_pipeline(monkeypatch, interrupt)

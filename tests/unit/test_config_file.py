@@ -20,6 +20,8 @@ MALFORMED = [
     ("listen_address: ':1'", 1, "the closest is web.listen_address"),
     ("flows:\n  idle-timeout: 1s", 2, "the closest is flows.idle_timeout"),
     ("web: {x: 1}", 1, "web.x: is no key"),
+    ("web:\n  config: {path: x}", 2, "web.config.path: is no key"),
+    ("web: {allow: [10.0.0.1/8]}", 1, "web.allow: must be a network without host bits"),
     ("flows.max: 1", 1, "flows.max: a dot is a level of its own, so write flows: {max: …}"),
     ("config: {file: x}", 1, "can be given only as a flag, --config.file"),
     ("interface: {name: {a: b}}", 1, "interface.name: must be a list of values, not a mapping"),
@@ -33,7 +35,7 @@ MALFORMED = [
     ("attach: !!binary dGN4", 1, "attach: must be a plain value, without the tag"),
     ("attach: !x tcx", 1, "attach: must be a plain value, without the tag"),
     ("user: !!python/object/apply:os.system ['true']", 1, "user: must be a single value"),
-    ("web: 5", 1, "web: must be a mapping, of listen_address, telemetry_path"),
+    ("web: 5", 1, "web: must be a mapping, of allow, config, listen_address, telemetry_path"),
     ("flows: [max]", 1, "flows: must be a mapping, of idle_timeout, max"),
     ("web: true", 1, "web: must be a mapping"),
     ("- a\n- b", 1, "the file must be a mapping of keys to values"),
@@ -58,7 +60,7 @@ MALFORMED = [
     ("attach: @", 1, "this is not YAML"),
     ("a: &a\n  b: *a", 1, "a: is no key"),
     ("flows: &f\n  max: *f", 2, "flows.max: must be a single value"),
-    ("web: &w\n  config: *w", 2, "web.config: is no key"),
+    ("web: &w\n  config: *w", 2, "web.config.config: is no key"),
     ("attach: auto\nuser: \x00", 2, "a character that YAML does not allow"),
     ("attach: auto\n# \x07", 2, "a character that YAML does not allow"),
     ('attach: "\\UFFFFFFFF"', 1, "YAML"),
@@ -113,5 +115,15 @@ def test_no_text_at_all_is_a_traceback(tmp_path: Path, data: st.DataObject) -> N
         load_text(tmp_path, text)
     except ConfigError as error:
         sentence = str(error)
-    assert not sentence or sentence.startswith(f"{tmp_path}/c.yaml:")
-    assert "\n" not in sentence
+    for line in sentence.split("\n") if sentence else ():
+        assert line.startswith(f"{tmp_path}/c.yaml:")
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    text = "attach: tcy\nflows:\n  max: 0\n  maxx: 1\nuser: [a]\nweb: 1\nlog: {level: loud}\n"
+    with pytest.raises(ConfigError) as caught:
+        load_text(tmp_path, text)
+    path = tmp_path / "c.yaml"
+    lines = str(caught.value).splitlines()
+    assert {line.split(": ")[0] for line in lines} == {f"{path}:{n}" for n in (1, 3, 4, 5, 6, 7)}
+    assert all(line.startswith(f"{path}:") for line in lines)

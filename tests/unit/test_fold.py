@@ -459,3 +459,33 @@ def test_what_has_no_flow_is_unknown_and_added_once() -> None:
     assert it.fold.explained(FLOW_INGRESS) == Count(1, 60)
     assert [each.domain for each in it.fold.domains()] == [UNKNOWN, UNKNOWN]
     assert it.attributed() == {("egress", NONE): 3100, ("ingress", NONE): 60}
+
+
+def test_new_settings_take_effect_on_flows_that_go_on() -> None:
+    it = Bench()
+    for slot, domain in enumerate(("www.a.example", "b.example", "secret.example")):
+        it.open(flow(slot, flags=FLOW_OPENER), domain)
+        it.add(slot, 1, 100 * (slot + 1))
+    shown_as = {"www.a.example": "a.example", "secret.example": OTHER}
+    it.fold.change_domains(200, IDLE_S, lambda name: shown_as.get(name, name), later(1))
+    assert it.bytes() == {UNKNOWN: 0, "b.example": 200, OTHER: 0}
+    assert it.fold.evicted(FLOW_INGRESS) == Count(2, 400)
+    for slot in range(3):
+        it.add(slot, 1, 50, now=later(2))
+    assert it.bytes() == {UNKNOWN: 0, "b.example": 250, OTHER: 50, "a.example": 50}
+    for slot in range(3):
+        it.add(slot, 1, 10**9, now=later(100))
+    assert "secret.example" not in it.bytes()
+    assert it.fold.explained(FLOW_INGRESS) == Count(9, 600 + 150 + 3 * 10**9)
+
+
+def test_a_heavy_name_in_other_that_must_not_be_shown_any_more_stays_there() -> None:
+    it = Bench(domains_max=1)
+    it.open(flow(0), "a.example")
+    it.add(0, 1, 100)
+    it.open(flow(1), "secret.example")
+    it.add(1, 1, 50)
+    hidden = {"secret.example": OTHER}
+    it.fold.change_domains(1, IDLE_S, lambda name: hidden.get(name, name), later(1))
+    it.add(1, 1, 10**9, now=later(1 + 2 * TENURE_S))
+    assert it.bytes() == {UNKNOWN: 0, "a.example": 100, OTHER: 50 + 10**9}

@@ -7,7 +7,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from google.rpc.status_pb2 import Status
@@ -21,7 +20,7 @@ from exporter.errors import ExporterError
 from exporter.outputs.otlp_http import HttpTransport, retry_after
 from exporter.outputs.otlp_outcome import Outcome
 from exporter.outputs.otlp_settings import OtlpSettings, settings
-from tests.e2e.net import command
+from tests.authority import Authority
 from tests.e2e.otlp_receiver import Answer, Receiver
 from tests.unit.loading import load_flags
 
@@ -256,35 +255,6 @@ def test_another_thread_can_end_it(raw: RawServer) -> None:
 )
 def test_retry_after(text: str, seconds: float | None) -> None:
     assert retry_after(text, 784111777.0 - 60) == seconds
-
-
-class Authority:
-    """Signs certificates."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.cert, key = folder / "ca.pem", folder / "ca.key"
-        self._key = key
-        command(
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "30", "-subj", "/CN=authority"),
-            *("-keyout", str(key), "-out", str(self.cert)),
-        )
-
-    def sign(self, name: str) -> tuple[Path, Path]:
-        cert, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        asked, san = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
-        san.write_text(f"subjectAltName=DNS:{name}\n")
-        command(
-            *("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-subj", f"/CN={name}", "-keyout", str(key), "-out", str(asked)),
-        )
-        command(
-            *("openssl", "x509", "-req", "-in", str(asked), "-CA", str(self.cert)),
-            *("-CAkey", str(self._key), "-CAcreateserial", "-days", "30"),
-            *("-extfile", str(san), "-out", str(cert)),
-        )
-        return cert, key
 
 
 @pytest.fixture(scope="module")

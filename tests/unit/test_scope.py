@@ -16,13 +16,12 @@ from exporter.names.scope import (
     NETWORKS_MAX,
     SCOPES_MAX,
     AddedLabels,
-    Networks,
     Scopes,
-    parse_network,
     remote_of,
     role_of,
     transport_of,
 )
+from exporter.networks import Networks, parse_network
 
 
 def packed(text: str) -> bytes:

@@ -161,3 +161,27 @@ def test_a_domain_that_counts_is_not_idle() -> None:
     assert it.domains_evicted == 1
     assert it.evicted[0] == Count(2, 2)
     assert shown(it) == UNKNOWNS
+
+
+def test_new_settings_let_those_go_that_may_not_be_shown_and_then_the_lightest() -> None:
+    it = table(domains_max=4)
+    for weight, domain in enumerate("abcd", 1):
+        count(it.of(0, domain, TCP, NOW), weight, weight * 100)
+    it.weigh_own(NOW)
+    it.change(2, IDLE_S, lambda domain: domain != "d", LATER)
+    assert shown(it) - UNKNOWNS == {(0, "b", TCP), (0, "c", TCP)}
+    assert it.evicted[0] == Count(1 + 4, 100 + 400)
+    assert it.domains_evicted == 2
+    assert it.of(0, "d", TCP, LATER).domain == OTHER
+    it.change(3, IDLE_S, lambda domain: True, LATER)
+    assert it.of(0, "d", TCP, LATER).domain == "d"
+
+
+def test_weights_are_the_same_after_another_idle_time() -> None:
+    it = table(domains_max=4)
+    count(it.of(0, "a", TCP, NOW), 1, 800)
+    it.weigh_own(NOW)
+    hour = Now(NOW.wall_s + IDLE_S, NOW.boot_s + IDLE_S)
+    it.change(4, 2 * IDLE_S, lambda domain: True, hour)
+    assert it.weights(hour) == {"a": 400.0}
+    assert it.weights(Now(hour.wall_s, hour.boot_s + 2 * IDLE_S)) == {"a": 200.0}

@@ -270,4 +270,7 @@ def refuses_connections(port: int) -> bool:
         socket.create_connection((HOST, port), timeout=PATIENCE_S).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        # It was in the queue of the listener while that was closed.
+        return False
     return False
