@@ -20,6 +20,8 @@ TEST_PACKAGES := 'bpftool|linux-tools-generic' clang-format curl dnsmasq-base et
 PORT ?= 10517
 ARGS ?=
 PYTEST_ARGS ?=
+# Half of the time of tests they wait for something; more of them at once would wait for each other.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 FUZZ_ARGS ?=
 IMAGE_ARGS ?=
 VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' exporter/version.py)
@@ -42,7 +44,7 @@ test-setup: setup $(VENV)/.dev $(CACHE)/prometheus/usr/bin/promtool ## Install w
 	@.ci/apt-install $(TEST_PACKAGES)
 
 test: test-setup ## All tests, as root (they load the program and make network namespaces)
-	@$(SUDO) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(SUDO) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-slow: test-setup ## Tests that take long: two minutes of kills, a million names
 	@$(SUDO) $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -20,8 +20,7 @@ pytest.register_assert_rewrite(
     )
 )
 
-_not_run: dict[str, str] = {}
-"""What each test said that found no corpus, by the id of the test."""
+_NOT_RUN = "not_run"
 
 
 def _unless_there_is_no_corpus(item: pytest.Item) -> Generator[None, object, object]:
@@ -30,7 +29,7 @@ def _unless_there_is_no_corpus(item: pytest.Item) -> Generator[None, object, obj
     except NoCorpusError as missing:
         if os.environ.get("AYAFLOW_CORPUS_REQUIRED") == "1":
             raise
-        _not_run[item.nodeid] = str(missing)
+        item.user_properties.append((_NOT_RUN, str(missing)))
         pytest.skip(str(missing))
 
 
@@ -48,10 +47,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """One line for all of them."""
-    if _not_run:
-        (why, *_) = _not_run.values()
+    not_run = [
+        str(text)
+        for report in terminalreporter.getreports("skipped")
+        for name, text in report.user_properties
+        if name == _NOT_RUN
+    ]
+    if not_run:
+        why = not_run[0]
         terminalreporter.section("THE CORPUS IS MISSING", sep="!", red=True, bold=True)
         terminalreporter.write_line(
-            f"{len(_not_run)} tests were NOT RUN: {why}; nothing else shows what they prove",
+            f"{len(not_run)} tests were NOT RUN: {why}; nothing else shows what they prove",
             red=True,
         )

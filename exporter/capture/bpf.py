@@ -20,6 +20,7 @@ _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390
 MAP_CREATE = 0
 MAP_LOOKUP_ELEM = 1
 MAP_UPDATE_ELEM = 2
+PROG_LOAD = 5
 OBJ_PIN = 6
 OBJ_GET = 7
 PROG_TEST_RUN = 10
@@ -29,6 +30,7 @@ LINK_CREATE = 28
 LINK_UPDATE = 29
 LINK_DETACH = 34
 
+PROG_TYPE_SCHED_CLS = 3
 MAP_TYPE_ARRAY = 2
 MAP_TYPE_RINGBUF = 27
 MAP_FLAG_MMAPABLE = 1 << 10
@@ -40,6 +42,7 @@ BEFORE = 1 << 3
 """With no relative program: first in the chain."""
 
 _QUERY_MAX = 64
+_LOG_BYTES = 1 << 24
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -99,6 +102,31 @@ def map_update(fd: int, key: bytes, value: bytes) -> None:
     keys = ctypes.create_string_buffer(key, len(key))
     values = ctypes.create_string_buffer(value, len(value))
     bpf(MAP_UPDATE_ELEM, struct.pack("=I4xQQQ", fd, _pointer(keys), _pointer(values), 0))
+
+
+def program_load(
+    name: str, instructions: bytes, log: ctypes.Array[ctypes.c_char] | None = None
+) -> int:
+    """A loaded tc program's descriptor. *name*: of at most 15 bytes; *log*: for the verifier's."""
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    licence = ctypes.create_string_buffer(b"GPL")
+    logging = (1, len(log), _pointer(log)) if log is not None else (0, 0, 0)
+    attributes = struct.pack(
+        "=IIQQIIQII16sII",
+        *(PROG_TYPE_SCHED_CLS, len(code) // 8, _pointer(code), _pointer(licence), *logging),
+        *(0, 0, name.encode(), 0, 0),
+    )
+    return bpf(PROG_LOAD, attributes)
+
+
+def verifier_log(name: str, instructions: bytes) -> str:
+    """What the verifier says of a program that it has refused."""
+    log = ctypes.create_string_buffer(_LOG_BYTES)
+    try:
+        os.close(program_load(name, instructions, log))
+    except OSError as error:
+        return log.value.decode(errors="replace").strip() or str(error.strerror)
+    return "it was accepted the second time"
 
 
 def link_create_tcx(program_fd: int, ifindex: int, attach_type: int) -> int:

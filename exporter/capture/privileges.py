@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from exporter.capture import seccomp
 from exporter.errors import ExporterError
 
 _PR_CAPBSET_READ = 23
@@ -118,7 +119,7 @@ def give_up(
     user_id: int, group_id: int, readable: Iterable[Path], writable: Iterable[Path] = ()
 ) -> list[str]:
     """Becomes that user without capabilities, who can read *readable*, change files in *writable*,
-    and use no other file.
+    use no other file, and make no system call that only an attacker needs.
 
     Returns a sentence for each thing that could not be given up.
     """
@@ -142,7 +143,7 @@ def give_up(
     _drop_capabilities()
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     kept += _restrict_files(readable, writable)
-    return kept
+    return [*kept, *filter(None, (seccomp.deny(),))]
 
 
 def _prctl(option: int, value: int = 0) -> int:

@@ -187,3 +187,26 @@ def test_the_values_that_people_set_are_valid_and_arrive() -> None:
     assert all(each["metadata"]["labels"]["team"] == "net" for each in found.values())
     text = found["ConfigMap", "ayaflow-exporter"]["data"]["config.yaml"]
     assert yaml.safe_load(text)["domains"] == {"max": 50}
+
+
+@pytest.mark.parts
+def test_a_web_configuration_of_a_secret() -> None:
+    found = helm(
+        *("--set", "web.configSecret=web", "--set", "web.probeScheme=HTTPS"),
+        *("--set", "podMonitor.enabled=true", "--set", "podMonitor.endpoint.scheme=https"),
+        *("--set-json", 'extraVolumes=[{"name": "x", "emptyDir": {}}]'),
+        *("--set-json", 'extraVolumeMounts=[{"name": "x", "mountPath": "/x"}]'),
+    )
+    validate(found)
+    spec = daemon_set(found)
+    container = spec["containers"][0]
+    assert "--web.config.file=/etc/ayaflow-web/web.yaml" in container["args"]
+    probes = [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
+    assert [probe["httpGet"]["scheme"] for probe in probes] == ["HTTPS"] * 3
+    volumes = {each["name"]: each for each in spec["volumes"]}
+    assert volumes["web"]["secret"] == {"secretName": "web", "defaultMode": 0o444}
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert mounts.keys() == volumes.keys()
+    assert mounts["web"] == "/etc/ayaflow-web"
+    monitor = found["PodMonitor", "ayaflow-exporter"]
+    assert monitor["spec"]["podMetricsEndpoints"][0]["scheme"] == "https"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,9 @@ TOOLS = (
 )
 
 _numbers = itertools.count()
-_figures: list[str] = []
-_without_parts: list[str] = []
+_FIGURE = "figure"
+_WITHOUT_PARTS = "without_parts"
+_without_parts: set[str] = set()
 """Tests that were left out because their parts have to be built."""
 
 
@@ -40,19 +42,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    _without_parts.extend(item.nodeid for item in items if item.get_closest_marker("parts"))
+    _without_parts.update(item.nodeid for item in items if item.get_closest_marker("parts"))
 
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Says a figure that was measured; all of them are shown after the tests."""
-    return lambda text: _figures.append(f"{request.node.name}: {text}")
+    name = request.node.name
+    return lambda text: request.node.user_properties.append((_FIGURE, f"{name}: {text}"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist tells what it knows."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[_WITHOUT_PARTS] = sorted(_without_parts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _without_parts.update(getattr(node, "workeroutput", {}).get(_WITHOUT_PARTS, ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _figures:
+    figures = [
+        text
+        for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+        for name, text in report.user_properties
+        if name == _FIGURE and report.when == "call"
+    ]
+    if figures:
         terminalreporter.section("figures")
-        for line in _figures:
+        for line in figures:
             terminalreporter.write_line(line)
     if _without_parts:
         terminalreporter.write_line(

@@ -59,10 +59,14 @@ class Exporter:
         self.process: subprocess.Popen[bytes] | None = None
         self._ended = False
 
+    def command(self, *flags: str) -> tuple[str, ...]:
+        """What is started."""
+        return exporter_command(*flags)
+
     def start(self) -> None:
         """Starts it and returns at once."""
         self.process = subprocess.Popen(
-            self.namespace.wrap(*exporter_command(*self._flags)),
+            self.namespace.wrap(*self.command(*self._flags)),
             cwd=self._root,
             stdin=subprocess.DEVNULL,
             stdout=self._stdout,

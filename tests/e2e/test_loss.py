@@ -165,7 +165,7 @@ def _churn(
 def test_flows_that_are_deleted_all_the_time_lose_nothing(
     ends: tuple[End, End], flood: Flood, figure: Callable[[str], None]
 ) -> None:
-    _churn(ends, flood, 12, 100_000, figure)
+    _churn(ends, flood, 6, 50_000, figure)
 
 
 @pytest.mark.slow

@@ -235,7 +235,7 @@ def iperf3(peer: End, end: End, _: Flood, seconds: float) -> Popen[str]:
 @pytest.mark.parametrize(
     ("seconds", "every_s"),
     [
-        pytest.param(4.0, 1.0, id="short"),
+        pytest.param(2.0, 1.0, id="short"),
         pytest.param(120.0, KILL_EVERY_S, id="two-minutes", marks=pytest.mark.slow),
     ],
 )

@@ -40,6 +40,7 @@ def _check_powerless(pid: int, user: int = 65534) -> None:
     assert status["Gid"].split() == [str(user)] * 4
     assert status["Groups"] == ""
     assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
 
 
 @pytest.mark.parametrize("mode", ["tcx", "clsact"])

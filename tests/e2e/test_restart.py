@@ -82,7 +82,7 @@ def test_rates_are_right_from_the_first_scrape_after_a_restart(
 ) -> None:
     peer, host = ends
     with exporter(host, tmp_path, "--history.interval", "1s") as first:
-        flooding = flood.start(peer, "--flows", "10", "--pps", "1000", "--count", "6000")
+        flooding = flood.start(peer, "--flows", "10", "--pps", "3000", "--count", "6000")
         flood.sent(flooding)
         first.scrape()
     with exporter(host, tmp_path, "--history.interval", "1s") as second:
@@ -98,9 +98,9 @@ def test_kills_under_traffic_never_take_back_what_was_shown(
     ends: tuple[End, End], flood: Flood, tmp_path: Path
 ) -> None:
     peer, host = ends
-    flooding = flood.start(peer, "--flows", "500", "--pps", "20000", "--count", "300000")
+    flooding = flood.start(peer, "--flows", "500", "--pps", "20000", "--count", "180000")
     shown: Metrics | None = None
-    for _ in range(3):
+    for _ in range(2):
         running = exporter(host, tmp_path, "--history.interval", "1s")
         running.start()
         try:

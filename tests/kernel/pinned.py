@@ -22,7 +22,7 @@ from exporter.capture import bpf
 from exporter.capture.attach import Attached, Attacher
 from exporter.capture.generations import Generation
 from exporter.capture.layout import TableSizes
-from exporter.capture.loader import LoaderSettings, load_programs, source_dir
+from exporter.capture.loader import LoaderSettings, load_programs, programs_of, source_dir
 from exporter.capture.pins import Pins, prepare
 from exporter.capture.records import DEVICE_TOTALS, LINK_ETHERNET, DeviceTotals
 from exporter.capture.totals import DeviceTable
@@ -204,9 +204,7 @@ _DUMP = """
 import sys
 from bcc import BPF
 program = BPF(src_file=sys.argv[1], cflags=sys.argv[2:])
-for name in ("monitor_ingress", "monitor_egress"):
-    program.load_func(name, BPF.SCHED_CLS)
-    print(program.dump_func(name).hex())
+print(program.dump_func("monitor").hex())
 """
 _LOAD_WORD, _OF_A_MAP = 0x18, 1
 
@@ -228,7 +226,7 @@ def instructions(flags: list[str]) -> list[list[tuple[int, int, int, int]]]:
             else (code, registers, offset, immediate)
             for code, registers, offset, immediate in struct.iter_unpack("=BBhi", program)
         ]
-        for program in map(bytes.fromhex, answer.stdout.split())
+        for _, program in programs_of(bytes.fromhex(answer.stdout))
     ]
 
 

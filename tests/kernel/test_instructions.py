@@ -16,7 +16,7 @@ import sys
 import pytest
 
 from exporter.capture import bpf
-from exporter.capture.loader import compiler_flags, source_dir
+from exporter.capture.loader import compiler_flags, programs_of, source_dir
 from tests.kernel.conftest import Figures
 from tests.kernel.harness import Kernel
 
@@ -58,9 +58,7 @@ _DUMP = """
 import sys
 from bcc import BPF
 program = BPF(src_file=sys.argv[1], cflags=sys.argv[2:])
-for name in ("monitor_ingress", "monitor_egress"):
-    program.load_func(name, BPF.SCHED_CLS)
-    print(program.dump_func(name).hex())
+print(program.dump_func("monitor").hex())
 """
 
 # struct bpf_prog_info: xlated_prog_len, nr_map_ids, verified_insns (Linux 5.16).
@@ -79,7 +77,7 @@ def source_instructions(small_kernel: Kernel) -> dict[str, bytes]:
         check=True,
         text=True,
     )
-    return dict(zip(PROGRAMS, map(bytes.fromhex, answer.stdout.split()), strict=True))
+    return dict(programs_of(bytes.fromhex(answer.stdout)))
 
 
 @pytest.fixture

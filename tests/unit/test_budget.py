@@ -136,12 +136,12 @@ def test_weights_keep_their_order_over_any_time(wait_s: float) -> None:
     assert budget.weigh("new", 20_000, wait_s + 1.0) == "s2"
 
 
-def test_a_million_junk_names_crowd_out_nobody_and_a_newcomer_gets_through_them() -> None:
+def test_200_000_junk_names_crowd_out_nobody_and_a_newcomer_gets_through_them() -> None:
     budget = full_budget(domains_max=200, weight=5000)
     now_s = TENURE_S
     newcomer_at = 0
-    for number in range(1_000_000):
-        now_s += 0.0001
+    for number in range(200_000):
+        now_s += 0.0005
         name = f"{number:x}.junk.example"
         assert budget.admit(name, now_s) == "other"
         assert budget.weigh(name, 4000, now_s) is None

@@ -249,10 +249,10 @@ def test_a_kill_while_catching_up_repeats_one_request_at_most_and_as_it_was(
 ) -> None:
     path = tmp_path / "h.db"
     waiting = Exporter(path, pushing_to(receiver))
-    waiting.ends_intervals(120)
+    waiting.ends_intervals(40)
     waiting.history.close()
     for _ in range(KILLS):
-        seen = len(receiver.requests) + 60
+        seen = len(receiver.requests) + 20
         child = subprocess.Popen(
             [sys.executable, "-c", KILLED, receiver.http_url, str(path)], stdin=subprocess.PIPE
         )
@@ -269,7 +269,7 @@ def test_a_kill_while_catching_up_repeats_one_request_at_most_and_as_it_was(
     once = [
         point for n, r in enumerate(receiver.requests) if n not in again for point in points_of(r)
     ]
-    assert_every_interval_once(once, 120)
+    assert_every_interval_once(once, 40)
 
 
 def has_requests(receiver: Receiver, count: int) -> bool:

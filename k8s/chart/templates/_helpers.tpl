@@ -7,3 +7,8 @@ app.kubernetes.io/name: ayaflow-exporter
 {{ toYaml . }}
 {{- end }}
 {{- end }}
+
+{{/* Of a probe, after its port; kubelet does not verify the certificate. */}}
+{{- define "ayaflow.probeScheme" -}}
+{{ if ne .Values.web.probeScheme "HTTP" }}, scheme: {{ .Values.web.probeScheme }}{{ end }}
+{{- end }}

@@ -35,9 +35,9 @@ from exporter.capture.totals import DeviceTable, Totals
 
 LAYOUTS = Path(__file__).resolve().parents[1] / "layouts"
 
-_MONITOR = "static __always_inline int monitor("
+_MONITOR = "/* The loader makes two programs of this one"
 _TABLE = ("static __always_inline int find_flow(", _MONITOR)
-_PROGRAM = (_MONITOR, "int monitor_ingress(")
+_PROGRAM = ("int monitor(", "")
 
 _ENABLE_STATS = 32
 _STATS_RUN_TIME = 0
@@ -62,7 +62,8 @@ class Variant:
     name: str
     says: str
     replaced: tuple[str, str] | None = None
-    """The part of the program from one line to before another that layouts/NAME.c replaces."""
+    """The part of the program from one line to before another that layouts/NAME.c replaces; the
+    other is empty for the program's end."""
     entry_lines: int = 1
     """Cache lines of an entry."""
     packet_words: tuple[int, ...] = ()
@@ -115,8 +116,10 @@ def source_text(variant: Variant) -> str:
     text = (loader.source_dir() / "flow_monitor.c").read_text()
     if variant.replaced is None:
         return text
-    first, last = (text.index(line) for line in variant.replaced)
-    return text[:first] + (LAYOUTS / f"{variant.name}.c").read_text() + "\n" + text[last:]
+    begin, end = variant.replaced
+    first = text.index(begin)
+    rest = text[text.index(end) :] if end else ""
+    return text[:first] + (LAYOUTS / f"{variant.name}.c").read_text() + "\n" + rest
 
 
 def _load(variant: Variant, settings: LoaderSettings) -> Programs:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* In the place of monitor(): nothing at all. What the kernel takes to call a program and to time it. */
-static __always_inline int monitor(struct __sk_buff *skb, const __u32 direction)
+int monitor(struct __sk_buff *skb)
 {
-	return TC_ACT_UNSPEC;
+	return direction_of_this_program() ? TC_ACT_UNSPEC : TC_ACT_UNSPEC;
 }
