@@ -19,7 +19,7 @@ from typing import TextIO
 
 from exporter.counts.past import Life, Past, Span
 from exporter.counts.rows import DOMAIN
-from exporter.outputs import descriptions
+from exporter.outputs import descriptions, exposition
 from exporter.outputs.catalogue import families
 
 _HISTOGRAM_ROWS = ("dns_lookups", "dns")
@@ -40,7 +40,7 @@ def write(
                 " Prometheus takes only what is later than what it has"
             )
         for entry in descriptions.ENTRIES:
-            header = _header(entry)
+            header = exposition.header(entry.name, entry.help, entry.kind, entry.unit)
             for lines in _Series(past, entry).lines():
                 to.write(header + lines)
                 header = ""
@@ -80,7 +80,7 @@ class _Series:
             lives = [life for life in lives if len(life.labels) == kept]
         lives.sort(key=lambda life: (life.labels[:kept], life.id))
         for labels, of_one in groupby(lives, key=lambda life: life.labels[:kept]):
-            yield from points(_labels(zip(names, labels, strict=True)), list(of_one), span)
+            yield from points(exposition.label_text(names, labels), list(of_one), span)
 
     def _counter(self, labels: str, lives: list[Life], span: Span) -> Iterator[str]:
         name, value = self._entry.name, self._entry.value
@@ -115,22 +115,6 @@ class _Series:
                     yield f'{name}_bucket{{le="{bound}"}} {count} {stamp}\n'
                 yield f"{name}_count {below[-1]} {stamp}\n"
                 yield f"{name}_sum {histogram.sum!r} {stamp}\n"
-
-
-def _header(entry: descriptions.Entry) -> str:
-    unit = f"# UNIT {entry.name} {entry.unit}\n" if entry.unit else ""
-    return f"# HELP {entry.name} {_escaped(entry.help)}\n# TYPE {entry.name} {entry.kind}\n{unit}"
-
-
-def _labels(pairs: Iterator[tuple[str, str]]) -> str:
-    shown = ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs)
-    return f"{{{shown}}}" if shown else ""
-
-
-def _escaped(text: str) -> str:
-    """OpenMetrics 1.0, ABNF, escaped-string; the name of a device may be any bytes."""
-    text = text.encode("utf-8", "replace").decode()
-    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def _stamp(wall_ms: int) -> str:

@@ -11,6 +11,7 @@ Rules, by RFC 9110 and RFC 9112:
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +26,8 @@ _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110, 5.6.2
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([!-~]+) HTTP/1\.([0-9])\Z")
 _HEADER = re.compile(rf"({_TOKEN}):([\t -~\x80-\xff]*)\Z")
 _SCHEME_AND_AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TOKEN_START = re.compile(_TOKEN.encode())
 
 
@@ -131,6 +134,15 @@ def _has_body(headers: dict[str, str]) -> bool:
 def _wants_close(headers: dict[str, str]) -> bool:
     options = headers.get("connection", "").lower().split(",")
     return any(option.strip() == "close" for option in options)
+
+
+def http_date(at_s: float) -> str:
+    """A moment, in seconds since the epoch, as in RFC 9110, 5.6.7, whatever the locale."""
+    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(at_s)
+    return (
+        f"{_WEEKDAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04}"
+        f" {hour:02}:{minute:02}:{second:02} GMT"
+    )
 
 
 def encode(response: Response, *, date: str, head_only: bool, keep_alive: bool) -> bytes:

@@ -16,7 +16,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Container
-from email.utils import formatdate
 from functools import partial
 
 from exporter.outputs import wsgi
@@ -26,6 +25,7 @@ from exporter.outputs.http_message import (
     Request,
     Response,
     encode,
+    http_date,
     maybe_request,
     text_response,
 )
@@ -218,7 +218,7 @@ class Server:
         connection.queue(
             encode(
                 response,
-                date=formatdate(usegmt=True),
+                date=http_date(time.time()),
                 head_only=connection.head_only,
                 keep_alive=connection.keep,
             )

@@ -74,7 +74,7 @@ class Bench:
         began = time.monotonic()
         made.start()
         try:
-            while True:
+            while made.running.poll() is None:
                 with suppress(OSError):
                     if made.get().status == 200:
                         break

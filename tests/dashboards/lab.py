@@ -105,7 +105,9 @@ class Lab:
         self.world.ip("route add local 203.0.113.0/24 dev lo")
         self.nodes = tuple(self._node(network, number + 1) for number in range(nodes))
         start_nginx(self.world, folder, make_certificate(folder))
-        pairs = [(site.domain, address(10 + i)) for i, site in enumerate(SITES)]
+        pairs = [
+            (site.domain, f"{address(10 + i)},2001:db8::{10 + i}") for i, site in enumerate(SITES)
+        ]
         Dnsmasq(self.world, address(1), "--local=/#/", *records(pairs, 60))
         self._echo = Echo(self.world, ECHO_PORT)
         self._mute = self.world.socket(socket.AF_INET, socket.SOCK_DGRAM)

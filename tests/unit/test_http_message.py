@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from email.utils import formatdate
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from exporter.outputs.http_message import (
     Request,
     Response,
     encode,
+    http_date,
     maybe_request,
 )
 
@@ -158,3 +160,8 @@ def test_a_response_to_head_differs_by_its_body_alone() -> None:
         b"HTTP/1.1 200 OK\r\nDate: now\r\nServer: ayaflow-exporter\r\nContent-Type: text/plain\r\n"
         b"Content-Length: 4\r\nConnection: keep-alive\r\n\r\n"
     )
+
+
+@pytest.mark.parametrize("at_s", [0, 784111777, 951782400, 1_795_937_000, 4_102_444_799.9])
+def test_dates_are_those_of_the_mail_package(at_s: float) -> None:
+    assert http_date(at_s) == formatdate(int(at_s), usegmt=True)

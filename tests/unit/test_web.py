@@ -137,7 +137,7 @@ def test_a_scrape_has_the_format_that_it_names(
     assert scrape.body.splitlines()[1].startswith(first)
     assert scrape.body.endswith(last)
     labels = 'direction="ingress",domain="example.org",role="client",scope="internet"'
-    assert f"ayaflow_bytes_total{{{labels}}} 3400.0".encode() in scrape.body
+    assert f"ayaflow_bytes_total{{{labels}}} 3400\n".encode() in scrape.body
 
 
 @pytest.mark.parametrize(
