@@ -1,7 +1,9 @@
-"""`python -m exporter` is the command ayaflow-exporter."""
+"""`python -m exporter` is `ayaflow-exporter`."""
+
+from __future__ import annotations
 
 import sys
 
-from exporter.cli import main
+from exporter.isolated import main
 
 sys.exit(main())
