@@ -110,12 +110,14 @@ def _samples(
         )
     if entry.source == descriptions.FOLDED_AT:
         return () if folded_at_s is None else (Sample((), folded_at_s, 0.0),)
-    rows = by_family.get(entry.source, ())
-    kept = None if entry.has_added_labels else len(entry.labels)
+    rows, value = by_family.get(entry.source, ()), entry.value
+    if entry.has_added_labels:
+        return tuple([Sample(labels, values[value], since) for _, labels, values, since in rows])
+    kept = len(entry.labels)
     return tuple(
-        Sample(row.labels[:kept], row.values[entry.value], row.created_s)
+        Sample(row.labels[:kept], row.values[value], row.created_s)
         for row in rows
-        if len(row.values) > entry.value
+        if len(row.values) > value
     )
 
 

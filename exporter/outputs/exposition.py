@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from math import isfinite
 
-from exporter.outputs.catalogue import Family, Histogram, Metric
+from exporter.outputs.catalogue import Family, Histogram
+
+_NOT_FINITE = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
 LabelTexts = dict[tuple[str, ...], dict[tuple[str, ...], str]]
 """What was written of labels before, by their names, then by their values."""
@@ -38,9 +39,8 @@ def label_text(names: Iterable[str], values: Iterable[str]) -> str:
 
 def number(value: int | float) -> str:
     """A value: integers exactly."""
-    if isinstance(value, int) or isfinite(value):
-        return repr(value)
-    return "NaN" if value != value else ("+Inf" if value > 0 else "-Inf")
+    text = repr(value)
+    return _NOT_FINITE.get(text, text)
 
 
 def header(
@@ -64,21 +64,18 @@ def lines(family: Family, seen: LabelTexts, *, openmetrics: bool) -> Iterator[st
     if family.histogram is not None:
         yield from _histogram(metric.name, family.histogram)
         return
-    texts = seen.setdefault(metric.labels, {})
+    name, texts = metric.name, seen.setdefault(metric.labels, {})
+    is_counter = metric.kind == "counter"
     for labels, value, created_s in family.samples:
         text = texts.get(labels)
         if text is None:
             text = texts[labels] = label_text(metric.labels, labels)
-        yield _sample(metric, text, value, created_s, openmetrics)
-
-
-def _sample(
-    metric: Metric, labels: str, value: int | float, created_s: float, openmetrics: bool
-) -> str:
-    if metric.kind != "counter":
-        return f"{metric.name}{labels} {number(value)}\n"
-    line = f"{metric.name}_total{labels} {number(value)}\n"
-    return f"{line}{metric.name}_created{labels} {created_s!r}\n" if openmetrics else line
+        if not is_counter:
+            yield f"{name}{text} {number(value)}\n"
+        elif openmetrics:
+            yield f"{name}_total{text} {value!r}\n{name}_created{text} {created_s!r}\n"
+        else:
+            yield f"{name}_total{text} {value!r}\n"
 
 
 def _histogram(name: str, histogram: Histogram) -> Iterator[str]:
