@@ -329,13 +329,20 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 }
 
 #ifdef PAYLOAD_PAGES
-/* At most *most*; hidden from the compiler, which would else drop the test that the verifier wants. */
+/*
+ * How much to copy of *len* bytes: *most* at most, 0 where there are none. The verifier must see that it
+ * is not 0 either, and before Linux 6.8 it does not learn that from a comparison with 0: so what is bounded
+ * is one less. Hidden from the compiler, which would else drop the test.
+ */
 static __always_inline __u64 copy_len(__u64 len, __u64 most)
 {
-	if (len > most)
-		len = most;
-	asm volatile("" : "+r"(len));
-	return len;
+	__u64 less_one = (len < most ? len : most) - 1;
+
+	asm volatile("" : "+r"(less_one));
+	if (less_one >= most)
+		return 0;
+	asm volatile("" : "+r"(less_one));
+	return less_one + 1;
 }
 
 static __always_inline void send_payload(struct __sk_buff *skb, const struct packet *packet,
@@ -362,8 +369,7 @@ static __always_inline void send_payload(struct __sk_buff *skb, const struct pac
 	for (i = 0; i < PAYLOAD_CHUNKS_MAX; i++) {
 		__u64 len = copy_len(payload.len, PAYLOAD_DATA_MAX);
 
-		if (len == 0 || len > PAYLOAD_DATA_MAX ||
-		    bpf_skb_load_bytes(skb, payload.offset, record->data, len) != 0)
+		if (!len || bpf_skb_load_bytes(skb, payload.offset, record->data, len) != 0)
 			return;
 		record->event.data_len = len;
 		if (payloads.ringbuf_output(record, sizeof(record->event) + len, wakeup()) != 0)
@@ -392,8 +398,7 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 		if (!flow)
 			return;
 		len = copy_len(payload.len, sizeof(start));
-		if (len == 0 || len > sizeof(start) ||
-		    bpf_skb_load_bytes(skb, payload.offset, &start, len) != 0)
+		if (!len || bpf_skb_load_bytes(skb, payload.offset, &start, len) != 0)
 			return;
 		inspection = flow->key.inspection;
 		payload.len = wanted_of(&start, packet->protocol, payload.len,

@@ -68,7 +68,7 @@
 #define GRE_HEADER_LEN 4
 
 #define HEADERS_LEN_MAX 256 /* as much is made linear where need be */
-#define PARSE_OFFSET_MASK 0x7fff /* more than all headers together that are parsed here can take */
+#define PARSE_OFFSET_MASK 0x3fff /* more than all headers together that are parsed here can take */
 
 #define __always_inline inline __attribute__((always_inline))
 
@@ -175,7 +175,8 @@ static __always_inline struct frame frame_of(struct __sk_buff *skb)
  */
 static __always_inline __u32 forget(const struct frame *frame, __u32 offset)
 {
-	return (offset & PARSE_OFFSET_MASK) ^ frame->zero;
+	/* Not by xor: before Linux 6.10 the verifier has no bounds for one with what it does not know. */
+	return (offset & PARSE_OFFSET_MASK) + frame->zero;
 }
 
 /* The header of *len* bytes at *offset*, or 0 where the packet ends before it does. */

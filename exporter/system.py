@@ -79,12 +79,14 @@ class System:
         """
         programs = loader.load_programs(
             loader.LoaderSettings(
-                flow_slots=1024, device_slots=2, cpus=os.cpu_count() or 1, ring_bytes=mmap.PAGESIZE
+                flow_slots=1024,
+                device_slots=2,
+                cpus=os.cpu_count() or 1,
+                ring_bytes=mmap.PAGESIZE,
+                payload_ring_bytes=mmap.PAGESIZE,
             )
         )
-        for name in programs.__slots__:
-            if name.endswith("_fd"):
-                os.close(getattr(programs, name))
+        programs.close()
         return programs.bcc_version
 
     def mmapable_map_error(self) -> int:

@@ -15,7 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from exporter import advice
@@ -25,6 +25,9 @@ from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS
 from exporter.errors import ExporterError
 
 LOAD_TIMEOUT_S = 60.0
+
+_STATISTICS = ("processed ", "verification time ", "stack depth ")
+"""What the verifier's last lines begin with that say nothing about what is wrong."""
 
 _DIRECTION_PLACE = struct.pack("=I", 0x41594146)
 """As in bpf/flow_monitor.c."""
@@ -60,6 +63,11 @@ class Programs:
     bcc_version: str
     payloads_fd: int | None = None
     """None where payloads are not inspected."""
+
+    def close(self) -> None:
+        """Lets go of all of them."""
+        every = (getattr(self, field.name) for field in fields(self))
+        bpf.close_all(each for each in every if isinstance(each, int))
 
     def map_fds(self) -> list[int]:
         """Of the maps that take memory worth counting."""
@@ -258,7 +266,10 @@ def _load_program(name: str, instructions: bytes) -> int:
     except OSError as error:
         log = bpf.verifier_log(name, instructions)
         print(log)
-        said = log.splitlines()[-1] if log else error.strerror
+        said = next(
+            (line for line in reversed(log.splitlines()) if not line.startswith(_STATISTICS)),
+            error.strerror,
+        )
         raise ExporterError(_explain(f"{name}: {error.strerror}: {said}")) from error
 
 

@@ -173,3 +173,10 @@ def test_a_configuration_file_with_an_unknown_key(host: Namespace, tmp_path: Pat
     said = _fails(host, *exporter_command("--config.file", str(file)))
     assert f"{file}:3" in said
     assert "maximum" in said
+
+
+def test_check_system_says_ok_where_the_exporter_runs(host: Namespace) -> None:
+    said = host.run(*exporter_command("check-system"), timeout_s=60).splitlines()
+    assert {line.split()[0] for line in said} <= {"ok", "warn"}, said
+    names = {line[5:].partition(":")[0] for line in said}
+    assert {"kernel", "bcc", "capabilities", "programs", "attaching", "bpffs"} <= names
