@@ -41,6 +41,8 @@ struct payload {
 	__u32 len;
 };
 
+#define PAYLOAD_START_MAX 16 /* bytes, more than is looked at, and a power of two */
+
 /* The beginning of a payload, as much as it takes to tell what it is. */
 struct payload_start {
 	__u8 type; /* TLS */
