@@ -11,6 +11,9 @@ from __future__ import annotations
 import os
 import sys
 
+_NAME = "ayaflow-exporter"
+"""An option of no effect: what somebody looks for in a list of processes."""
+
 _PATHS = "AYAFLOW_EXPORTER_MODULES"
 """The prefix of the environment and the folders of modules, by colons; only between the two."""
 
@@ -19,7 +22,7 @@ def main() -> int:
     """The command line, isolated if it runs for long; returns the exit code."""
     if _PATHS not in os.environ and _runs(sys.argv[1:]):
         paths = os.pathsep.join((sys.prefix, *filter(None, sys.path)))
-        words = [sys.executable, "-I", "-S", __file__, *sys.argv[1:]]
+        words = [sys.executable, "-I", "-S", "-X", _NAME, __file__, *sys.argv[1:]]
         os.execve(sys.executable, words, {**os.environ, _PATHS: paths})
     from exporter import cli
 
