@@ -330,17 +330,24 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 
 #ifdef PAYLOAD_PAGES
 /*
- * How much to copy of *len* bytes, which are not 0: *most* at most, a power of two. The verifier must see
- * both, and before Linux 6.8 it does not learn from a comparison that a number is not 0; nor of a copy of a
- * register what is compared of the other. So what is bounded is one less, by a mask. It is hidden from the
- * compiler, which would else drop the mask.
+ * How much to copy of *len* bytes: *most* at most, a power of two; 0 where there are none. The verifier
+ * must see that it is within 1 and *most*. So what is bounded is one less, hidden from the compiler, which
+ * would else drop what bounds it: a mask, or with COMPARE_LENGTHS a comparison. Of a comparison some
+ * verifiers lose what they learn; with the mask those before Linux 6.12 find no end.
  */
 static __always_inline __u64 copy_len(__u64 len, const __u64 most)
 {
 	__u64 less_one = (len < most ? len : most) - 1;
 
 	asm volatile("" : "+r"(less_one));
+#ifdef COMPARE_LENGTHS
+	if (less_one >= most)
+		return 0;
+#else
+	if (!len)
+		return 0;
 	less_one &= most - 1;
+#endif
 	asm volatile("" : "+r"(less_one));
 	return less_one + 1;
 }
@@ -369,7 +376,7 @@ static __always_inline void send_payload(struct __sk_buff *skb, const struct pac
 	for (i = 0; i < PAYLOAD_CHUNKS_MAX; i++) {
 		__u64 len = copy_len(payload.len, PAYLOAD_DATA_MAX);
 
-		if (bpf_skb_load_bytes(skb, payload.offset, record->data, len) != 0)
+		if (!len || bpf_skb_load_bytes(skb, payload.offset, record->data, len) != 0)
 			return;
 		record->event.data_len = len;
 		if (payloads.ringbuf_output(record, sizeof(record->event) + len, wakeup()) != 0)
@@ -379,8 +386,6 @@ static __always_inline void send_payload(struct __sk_buff *skb, const struct pac
 		payload.offset += len;
 		payload.len -= len;
 		record->event.sequence += len;
-		if (payload.len == 0)
-			return;
 	}
 }
 
@@ -395,14 +400,15 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 		__u8 bytes[PAYLOAD_START_MAX];
 	} begin = {};
 	__u32 inspection;
+	__u64 len;
 
 	if (payload.len == 0)
 		return;
 	if (!is_dns(packet)) {
 		if (!flow)
 			return;
-		if (bpf_skb_load_bytes(skb, payload.offset, &begin,
-				       copy_len(payload.len, sizeof(begin))) != 0)
+		len = copy_len(payload.len, sizeof(begin));
+		if (!len || bpf_skb_load_bytes(skb, payload.offset, &begin, len) != 0)
 			return;
 		inspection = flow->key.inspection;
 		payload.len = wanted_of(&begin.start, packet->protocol, payload.len,

@@ -9,28 +9,27 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import logging
 import mmap
 import os
 import socket
-import struct
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from exporter import advice
 from exporter.capture import bpf
+from exporter.capture.directions import programs_of
 from exporter.capture.layout import new_hash_keys, read_map
-from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS
 from exporter.errors import ExporterError
 
 LOAD_TIMEOUT_S = 60.0
 
+_log = logging.getLogger(__name__)
+
 _STATISTICS = ("processed ", "verification time ", "stack depth ")
 """What the verifier's last lines begin with that say nothing about what is wrong."""
-
-_DIRECTION_PLACE = struct.pack("=I", 0x41594146)
-"""As in bpf/flow_monitor.c."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class Programs:
     grace_inner_fd: int
     bcc_version: str
     payloads_fd: int | None = None
-    """None where payloads are not inspected."""
+    """None where payloads are not inspected, or the verifier refuses to let it."""
 
     def close(self) -> None:
         """Lets go of all of them."""
@@ -163,6 +162,11 @@ class Loader:
             self._socket.close()
         self._child.wait()
         verdict, _, words = message.decode().partition(" ")
+        if verdict == "ok" and len(descriptors) == len(self._names) - 1:
+            self._names.remove(f"{_PAYLOAD_MAP}_fd")
+            _log.warning(
+                "names: this kernel's verifier refuses to inspect payloads, so none is learnt"
+            )
         if verdict != "ok" or len(descriptors) != len(self._names):
             bpf.close_all(descriptors)
             raise ExporterError(words if verdict == "error" else self._last_words())
@@ -231,12 +235,29 @@ def child_main(socket_fd: int, source: str, pinned: str) -> None:
 
 
 def _load(settings: LoaderSettings, source: Path, pinned: str) -> tuple[str, list[int]]:
+    attempts: list[tuple[LoaderSettings, tuple[str, ...]]] = [(settings, ())]
+    if settings.payload_ring_bytes:
+        # Verifiers differ in what they follow; better to count without names than not at all.
+        attempts.append((settings, ("-DCOMPARE_LENGTHS",)))
+        attempts.append((replace(settings, payload_ring_bytes=0), ()))
+    while True:
+        its, more = attempts.pop(0)
+        try:
+            return _load_once(its, source, pinned, more)
+        except ExporterError:
+            if not attempts:
+                raise
+
+
+def _load_once(
+    settings: LoaderSettings, source: Path, pinned: str, more_flags: tuple[str, ...]
+) -> tuple[str, list[int]]:
     try:
         import bcc
         from bcc import BPF
     except ImportError as error:
         raise ExporterError(f"bcc cannot be imported ({error}): {advice.NO_BCC}") from error
-    flags = compiler_flags(settings, source, pinned)
+    flags = [*compiler_flags(settings, source, pinned), *more_flags]
     try:
         program = BPF(src_file=str(source / "flow_monitor.c"), cflags=flags)
         instructions = program.dump_func("monitor")
@@ -245,19 +266,6 @@ def _load(settings: LoaderSettings, source: Path, pinned: str) -> tuple[str, lis
     loaded = [_load_program(*each) for each in programs_of(instructions)]
     descriptors = [*loaded, *(program[name].map_fd for name in _maps(settings))]
     return str(bcc.__version__), descriptors
-
-
-def programs_of(instructions: bytes) -> list[tuple[str, bytes]]:
-    """Name and instructions of the programs for ingress and egress: the one that was compiled, with
-    its direction put in its place. To compile it twice takes half as long again.
-    """
-    before, place, after = instructions.partition(_DIRECTION_PLACE)
-    if not place or len(before) % 8 != 4 or _DIRECTION_PLACE in after:
-        raise ExporterError("the compiled kernel program has no place for its direction")
-    return [
-        (name, before + struct.pack("=i", direction) + after)
-        for name, direction in (("monitor_ingress", FLOW_INGRESS), ("monitor_egress", FLOW_EGRESS))
-    ]
 
 
 def _load_program(name: str, instructions: bytes) -> int:

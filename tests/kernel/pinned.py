@@ -20,9 +20,10 @@ from scapy.layers.inet import UDP
 
 from exporter.capture import bpf
 from exporter.capture.attach import Attached, Attacher
+from exporter.capture.directions import programs_of
 from exporter.capture.generations import Generation
 from exporter.capture.layout import TableSizes
-from exporter.capture.loader import LoaderSettings, load_programs, programs_of, source_dir
+from exporter.capture.loader import LoaderSettings, load_programs, source_dir
 from exporter.capture.pins import Pins, prepare
 from exporter.capture.records import DEVICE_TOTALS, LINK_ETHERNET, DeviceTotals
 from exporter.capture.totals import DeviceTable

@@ -16,7 +16,8 @@ import sys
 import pytest
 
 from exporter.capture import bpf
-from exporter.capture.loader import compiler_flags, programs_of, source_dir
+from exporter.capture.directions import programs_of
+from exporter.capture.loader import compiler_flags, source_dir
 from tests.kernel.conftest import Figures
 from tests.kernel.harness import Kernel
 
