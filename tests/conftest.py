@@ -6,7 +6,8 @@ With AYAFLOW_CORPUS_REQUIRED=1, as .ci/run sets it, they fail instead.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,10 @@ pytest.register_assert_rewrite(
 )
 
 _NOT_RUN = "not_run"
+_FIGURE = "figure"
+_WITHOUT_PARTS = "without_parts"
+_without_parts: set[str] = set()
+"""Tests that were left out because their parts have to be built."""
 
 
 def _unless_there_is_no_corpus(item: pytest.Item) -> Generator[None, object, object]:
@@ -45,7 +50,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return (yield from _unless_there_is_no_corpus(item))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def _tell_what_was_not_run(terminalreporter: pytest.TerminalReporter) -> None:
     """One line for all of them."""
     not_run = [
         str(text)
@@ -59,4 +64,38 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"{len(not_run)} tests were NOT RUN: {why}; nothing else shows what they prove",
             red=True,
+        )
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    _without_parts.update(item.nodeid for item in items if item.get_closest_marker("parts"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist tells what it knows."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[_WITHOUT_PARTS] = sorted(_without_parts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _without_parts.update(getattr(node, "workeroutput", {}).get(_WITHOUT_PARTS, ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    _tell_what_was_not_run(terminalreporter)
+    figures = [
+        text
+        for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+        for name, text in report.user_properties
+        if name == _FIGURE and report.when == "call"
+    ]
+    if figures:
+        terminalreporter.section("figures")
+        for line in figures:
+            terminalreporter.write_line(line)
+    if _without_parts:
+        terminalreporter.write_line(
+            f"{len(_without_parts)} tests with a real Prometheus 3 or Collector were left out: "
+            "make test-parts runs them"
         )

@@ -6,9 +6,8 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,9 +21,6 @@ TOOLS = (
 
 _numbers = itertools.count()
 _FIGURE = "figure"
-_WITHOUT_PARTS = "without_parts"
-_without_parts: set[str] = set()
-"""Tests that were left out because their parts have to be built."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,44 +37,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in slow]
 
 
-def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    _without_parts.update(item.nodeid for item in items if item.get_closest_marker("parts"))
-
-
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Says a figure that was measured; all of them are shown after the tests."""
     name = request.node.name
     return lambda text: request.node.user_properties.append((_FIGURE, f"{name}: {text}"))
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker of pytest-xdist tells what it knows."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[_WITHOUT_PARTS] = sorted(_without_parts)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    _without_parts.update(getattr(node, "workeroutput", {}).get(_WITHOUT_PARTS, ()))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    figures = [
-        text
-        for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
-        for name, text in report.user_properties
-        if name == _FIGURE and report.when == "call"
-    ]
-    if figures:
-        terminalreporter.section("figures")
-        for line in figures:
-            terminalreporter.write_line(line)
-    if _without_parts:
-        terminalreporter.write_line(
-            f"{len(_without_parts)} tests with a real Prometheus 3 or Collector were left out: "
-            "make test-parts runs them"
-        )
 
 
 @pytest.fixture(scope="session", autouse=True)
