@@ -6,7 +6,7 @@ With AYAFLOW_CORPUS_REQUIRED=1, as .ci/run sets it, they fail instead.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import pytest
@@ -26,6 +26,13 @@ _FIGURE = "figure"
 _WITHOUT_PARTS = "without_parts"
 _without_parts: set[str] = set()
 """Tests that were left out because their parts have to be built."""
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says a figure that was measured; all of them are shown after the tests."""
+    name = request.node.name
+    return lambda text: request.node.user_properties.append((_FIGURE, f"{name}: {text}"))
 
 
 def _unless_there_is_no_corpus(item: pytest.Item) -> Generator[None, object, object]:

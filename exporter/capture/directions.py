@@ -1,14 +1,36 @@
-"""Two programs of the one that is compiled: one for each direction."""
+"""Two programs of the one that is compiled, one for each direction, and verifiers' view of them."""
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 
+from exporter.capture import bpf
 from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS
 from exporter.errors import ExporterError
 
 _DIRECTION_PLACE = struct.pack("=I", 0x41594146)
 """As in bpf/flow_monitor.c."""
+
+_OF_THE_VERIFIER = (errno.E2BIG, errno.EINVAL, errno.EACCES)
+_STATISTICS = ("processed ", "verification time ", "stack depth ")
+"""What the verifier's last lines begin with that say nothing about what is wrong."""
+
+
+class RefusedError(Exception):
+    """The verifier refuses a program."""
+
+    def __init__(self, name: str, instructions: bytes, number: int) -> None:
+        super().__init__(name)
+        self._name, self._instructions, self._number = name, instructions, number
+
+    def sentence(self) -> str:
+        """What is wrong, by a second verification; prints all that the verifier says."""
+        log = bpf.verifier_log(self._name, self._instructions)
+        print(log)
+        wrong = [line for line in log.splitlines() if not line.startswith(_STATISTICS)]
+        return f"{self._name}: {os.strerror(self._number)}: {wrong[-1] if wrong else 'no reason'}"
 
 
 def programs_of(instructions: bytes) -> list[tuple[str, bytes]]:
@@ -22,3 +44,17 @@ def programs_of(instructions: bytes) -> list[tuple[str, bytes]]:
         (name, before + struct.pack("=i", direction) + after)
         for name, direction in (("monitor_ingress", FLOW_INGRESS), ("monitor_egress", FLOW_EGRESS))
     ]
+
+
+def load_both(instructions: bytes) -> list[int]:
+    """Descriptors of the loaded programs. Raises RefusedError, and OSError for any other reason."""
+    loaded = []
+    for name, of_one in programs_of(instructions):
+        try:
+            loaded.append(bpf.program_load(name, of_one))
+        except OSError as error:
+            bpf.close_all(loaded)
+            if error.errno in _OF_THE_VERIFIER:
+                raise RefusedError(name, of_one, error.errno) from error
+            raise
+    return loaded

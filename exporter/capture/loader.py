@@ -20,16 +20,13 @@ from pathlib import Path
 
 from exporter import advice
 from exporter.capture import bpf
-from exporter.capture.directions import programs_of
+from exporter.capture.directions import RefusedError, load_both
 from exporter.capture.layout import new_hash_keys, read_map
 from exporter.errors import ExporterError
 
 LOAD_TIMEOUT_S = 60.0
 
 _log = logging.getLogger(__name__)
-
-_STATISTICS = ("processed ", "verification time ", "stack depth ")
-"""What the verifier's last lines begin with that say nothing about what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,13 +237,16 @@ def _load(settings: LoaderSettings, source: Path, pinned: str) -> tuple[str, lis
         # Verifiers differ in what they follow; better to count without names than not at all.
         attempts.append((settings, ("-DCOMPARE_LENGTHS",)))
         attempts.append((replace(settings, payload_ring_bytes=0), ()))
-    while True:
-        its, more = attempts.pop(0)
+    for its, more in attempts[:-1]:
         try:
             return _load_once(its, source, pinned, more)
-        except ExporterError:
-            if not attempts:
-                raise
+        except RefusedError:
+            continue
+    its, more = attempts[-1]
+    try:
+        return _load_once(its, source, pinned, more)
+    except RefusedError as refused:
+        raise ExporterError(_explain(refused.sentence())) from refused
 
 
 def _load_once(
@@ -263,22 +263,12 @@ def _load_once(
         instructions = program.dump_func("monitor")
     except Exception as error:  # bcc raises the bare Exception
         raise ExporterError(_explain(str(error))) from error
-    loaded = [_load_program(*each) for each in programs_of(instructions)]
+    try:
+        loaded = load_both(instructions)
+    except OSError as error:
+        raise ExporterError(_explain(f"bpf(2): {error.strerror}")) from error
     descriptors = [*loaded, *(program[name].map_fd for name in _maps(settings))]
     return str(bcc.__version__), descriptors
-
-
-def _load_program(name: str, instructions: bytes) -> int:
-    try:
-        return bpf.program_load(name, instructions)
-    except OSError as error:
-        log = bpf.verifier_log(name, instructions)
-        print(log)
-        said = next(
-            (line for line in reversed(log.splitlines()) if not line.startswith(_STATISTICS)),
-            error.strerror,
-        )
-        raise ExporterError(_explain(f"{name}: {error.strerror}: {said}")) from error
 
 
 def _explain(error: str) -> str:

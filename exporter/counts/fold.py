@@ -104,12 +104,7 @@ class Fold:
             self.add_unnamed(direction, *state["pending"][direction])
         self._table.evicted_before = state["domains_evicted"]
         if tuple(state.get("label_names", self.label_names)) == self.label_names:
-            rows = list(rows)
-            stay = [row for row in rows if self._may_stay(row.labels[1])]
-            self._table.restore(stay, weights, now)
-            for row in rows:
-                if not self._may_stay(row.labels[1]):
-                    self._table.evict(row)
+            self._table.restore(rows, weights, self._may_stay, now)
         else:
             self._table.leave_behind(rows, now)
 

@@ -76,11 +76,17 @@ class SeriesTable:
         shown = domain if domain in RESERVED else self._budget.admit(domain, now.boot_s)
         return self._own(direction, shown, labels, now.wall_s)
 
-    def restore(self, rows: Iterable[Row], weights: Mapping[str, float], now: Now) -> None:
+    def restore(
+        self,
+        rows: Iterable[Row],
+        weights: Mapping[str, float],
+        may_stay: Callable[[str], bool],
+        now: Now,
+    ) -> None:
         """Goes on from the rows of domains that another process left.
 
-        Those for which there is no room any more have left. *weights*: of domains, as far as they
-        are known.
+        Those that may not stay, or for which there is no room any more, have left. *weights*: of
+        domains, as far as they are known.
         """
         rows = list(rows)
         counted: dict[str, int] = {}
@@ -88,7 +94,7 @@ class SeriesTable:
             counted[row.labels[1]] = counted.get(row.labels[1], 0) + int(row.values[1])
         # Of those that were not weighed yet, what they have counted tells.
         heaviest_first = sorted(
-            counted.keys() - RESERVED,
+            filter(may_stay, counted.keys() - RESERVED),
             key=lambda name: (-weights.get(name, 0.0), -counted[name], name),
         )
         fits = {

@@ -32,7 +32,6 @@ class WebSecurity:
         self._can_tls = self._settings.tls is not None
         self._can_ask = bool(self._settings.users)
         self._guard: Guard | None = None
-        self._seen = self._stamps()
         self._use(self._settings)
 
     @property
@@ -58,7 +57,7 @@ class WebSecurity:
     def guard(self, app: Application, open_paths: tuple[str, ...]) -> Guard:
         """The application with what the file adds to it. *open_paths*: as of Guard."""
         self._guard = Guard(app, open_paths)
-        self._use(self._settings)
+        self._tell_guard()
         return self._guard
 
     def connect(self, sock: socket.socket, remote: str) -> Connection:
@@ -89,7 +88,7 @@ class WebSecurity:
 
     def _use(self, settings: WebSettings) -> None:
         connect: Callable[[socket.socket, str], Connection] = Connection
-        accepts = None
+        accepts: Callable[[str], bool] | None = None
         if settings.tls is not None:
             from exporter.outputs import tls_connection  # here: ssl costs memory
 
@@ -101,12 +100,14 @@ class WebSecurity:
             from exporter.outputs.passwords import Passwords  # here: so does bcrypt
 
             accepts = Passwords(dict(settings.users)).accept
-        self._connect = connect
-        self._settings = settings
-        if self._guard is not None:
-            self._guard.accepts = accepts
-            self._guard.headers = settings.headers
+        self._connect, self._accepts, self._settings = connect, accepts, settings
         self._seen = self._stamps()
+        self._tell_guard()
+
+    def _tell_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.accepts = self._accepts
+            self._guard.headers = self._settings.headers
 
     def _files(self) -> tuple[Path, ...]:
         tls = self._settings.tls

@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,6 @@ TOOLS = (
 )
 
 _numbers = itertools.count()
-_FIGURE = "figure"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,13 +34,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
-
-
-@pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Says a figure that was measured; all of them are shown after the tests."""
-    name = request.node.name
-    return lambda text: request.node.user_properties.append((_FIGURE, f"{name}: {text}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

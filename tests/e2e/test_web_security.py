@@ -9,7 +9,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +180,17 @@ def test_client_certificates(secured: Secured) -> None:
         assert secured.curl("/metrics").startswith("curl ")
 
 
-def test_500_slow_clients_hold_up_no_scrape(secured: Secured) -> None:
+def test_a_key_that_only_root_can_read_serves_and_its_renewal_waits(secured: Secured) -> None:
+    secured.write(*TLS)
+    (secured.folder / "server.key").chmod(0o600)
+    with started(secured):
+        assert secured.curl("/metrics") == "200"
+        assert f"{secured.folder}/server.key: the user that the exporter" in secured.exporter.log
+
+
+def test_500_slow_clients_hold_up_no_scrape(
+    secured: Secured, figure: Callable[[str], None]
+) -> None:
     """Half of them never begin the handshake, half stop in the middle of a request."""
     secured.write(*TLS, *USERS)
     context = ssl.create_default_context(cafile=str(secured.authority.cert))
@@ -194,11 +204,13 @@ def test_500_slow_clients_hold_up_no_scrape(secured: Secured) -> None:
                 wrapped = context.wrap_socket(plug, server_hostname=_NAME)
                 clients.callback(wrapped.close)
                 wrapped.sendall(b"GET /metrics HTTP/1.1\r\nHost: ")
+        took = []
         for _ in range(3):
             began = time.monotonic()
             assert secured.curl("/metrics", "-u", f"prometheus:{_PASSWORD}") == "200"
-            # Much more than it takes; the bench has the figure.
-            assert time.monotonic() - began < 5.0
+            took.append(time.monotonic() - began)
+        figure(f"scrapes beside 500 slow clients: {', '.join(f'{each:.3f}' for each in took)} s")
+        assert max(took) < 5.0  # much more than it takes; the machine may be busy
         assert "Traceback" not in secured.exporter.log
 
 

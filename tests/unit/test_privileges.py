@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import subprocess
@@ -16,6 +15,7 @@ from exporter.capture import privileges
 from exporter.capture.privileges import find_user
 from exporter.errors import ExporterError
 from exporter.system import System
+from tests.unit.child import answer_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SETGID, SETUID, SETPCAP = 6, 7, 8
@@ -98,15 +98,7 @@ def give_up(*before: int | str, readable: tuple[str, ...] = READABLE) -> dict[st
     """What a process said and could do, that had been through *before*: capabilities that it lacks,
     or `user` for another user than root.
     """
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps([before, readable])],
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr
-    answer: dict[str, Any] = json.loads(child.stdout)
+    answer: dict[str, Any] = answer_of(CHILD, [before, readable])
     return answer
 
 

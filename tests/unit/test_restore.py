@@ -19,6 +19,7 @@ from exporter.counts.fold import Fold
 from exporter.counts.rows import DOMAIN, Row, rows_of
 from exporter.counts.snapshot import Count
 from exporter.names.attribution import TLS, Verdict
+from exporter.names.domains import OTHER
 from exporter.names.scope import AddedLabels, Scopes
 from tests.unit.example_snapshot import SNAPSHOT
 from tests.unit.kernel_side import TCP
@@ -200,3 +201,19 @@ def test_counts_of_names_and_dns_go_on() -> None:
 
 def test_nothing_is_added_without_a_process_before() -> None:
     assert Earlier([]).plus(SNAPSHOT) == SNAPSHOT
+
+
+def test_what_new_settings_do_not_show_has_left(before: Fold) -> None:
+    hidden = {"heavy.example.com": OTHER}
+    after = Fold(
+        64,
+        Budget(200, 3600.0, NOW.boot_s),
+        AddedLabels((), Scopes()),
+        BEGAN_S,
+        lambda name: hidden.get(name, name),
+    )
+    taken_over(before, after)
+    assert ("ingress", "heavy.example.com") not in packets_of(after)
+    assert packets_of(after)["egress", "light.example.com"] == 3
+    assert after.evicted(INGRESS) == Count(10, 1000)
+    assert after.explained(INGRESS) == before.explained(INGRESS)

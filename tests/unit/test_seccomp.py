@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import platform
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from exporter.capture import bpf, seccomp
+from tests.unit.child import answer_of
 
-ROOT = Path(__file__).resolve().parents[2]
 MACHINE = platform.machine()
 
 CHILD = """
@@ -45,15 +42,7 @@ print(json.dumps([look(), seen[0]]))
 
 def errnos(calls: list[list[int]], *, filtered: bool) -> list[int]:
     """Of each call, as root makes it; a thread that is started later gets the same."""
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps([filtered, calls])],
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    main, thread = json.loads(done.stdout)
+    main, thread = answer_of(CHILD, [filtered, calls])
     assert main == thread
     return list(main)
 

@@ -271,6 +271,5 @@ def refuses_connections(port: int) -> bool:
     except ConnectionRefusedError:
         return True
     except ConnectionResetError:
-        # It was in the queue of the listener while that was closed.
-        return False
+        pass  # it was in the queue of the listener while that was closed
     return False
