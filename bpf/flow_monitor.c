@@ -333,7 +333,7 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
  * How much to copy of *len* bytes: *most* at most, a power of two; 0 where there are none. The verifier
  * must see that it is within 1 and *most*. So what is bounded is one less, hidden from the compiler, which
  * would else drop what bounds it: a mask, or with COMPARE_LENGTHS a comparison. Of a comparison some
- * verifiers lose what they learn; with the mask those before Linux 6.12 find no end.
+ * verifiers lose what they learn; with the mask that of Linux 6.1 finds no end.
  */
 static __always_inline __u64 copy_len(__u64 len, const __u64 most)
 {

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import accumulate, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import TextIO
 
@@ -104,17 +104,10 @@ class _Series:
     def _histogram(self) -> Iterator[str]:
         name, lives = self._entry.name, self._past.lives(*_HISTOGRAM_ROWS)
         for moment, rows in self._past.rows(lives, self._past.span):
-            stamp = _stamp(moment.wall_ms)
             for family in families(rows, {}):
-                histogram = family.histogram
-                if histogram is None:
-                    continue
-                below = list(accumulate(histogram.counts))
-                bounds = (*map(str, histogram.bounds), "+Inf")
-                for bound, count in zip(bounds, below, strict=True):
-                    yield f'{name}_bucket{{le="{bound}"}} {count} {stamp}\n'
-                yield f"{name}_count {below[-1]} {stamp}\n"
-                yield f"{name}_sum {histogram.sum!r} {stamp}\n"
+                if family.histogram is not None:
+                    stamp = f" {_stamp(moment.wall_ms)}"
+                    yield exposition.histogram_lines(name, family.histogram, stamp)
 
 
 def _stamp(wall_ms: int) -> str:

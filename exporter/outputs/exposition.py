@@ -1,8 +1,8 @@
 """Metric families as lines of the two formats that Prometheus reads: text 0.0.4, OpenMetrics 1.0.
 
-prometheus_client writes these too, and the tests hold ours to what it would have written. It takes
-13 µs a sample, though, and this 1: a scrape of 10,000 samples is 20 ms instead of 150. And it shows
-an integer as a float, which is not exact beyond 2^53 bytes, or 9 PB.
+prometheus_client writes these too, and the tests hold ours to what it would have written. With it,
+though, a scrape of 5,100 samples took 69 ms, and 23 with this. And it shows an integer as a float,
+which is not exact beyond 2^53 bytes, or 9 PB.
 
 Source: the specifications of both formats, in prometheus/docs and prometheus/OpenMetrics.
 """
@@ -62,7 +62,7 @@ def lines(family: Family, seen: LabelTexts, *, openmetrics: bool) -> Iterator[st
     metric = family.metric
     yield header(metric.name, metric.help, metric.kind, metric.unit, openmetrics=openmetrics)
     if family.histogram is not None:
-        yield from _histogram(metric.name, family.histogram)
+        yield histogram_lines(metric.name, family.histogram)
         return
     name, texts = metric.name, seen.setdefault(metric.labels, {})
     is_counter = metric.kind == "counter"
@@ -78,8 +78,17 @@ def lines(family: Family, seen: LabelTexts, *, openmetrics: bool) -> Iterator[st
             yield f"{name}_total{text} {value!r}\n"
 
 
-def _histogram(name: str, histogram: Histogram) -> Iterator[str]:
+def histogram_lines(name: str, histogram: Histogram, timestamp: str = "") -> str:
+    """All of a histogram without labels. *timestamp*: with a blank before it."""
     below = list(accumulate(histogram.counts))
-    for bound, count in zip((*map(str, histogram.bounds), "+Inf"), below, strict=True):
-        yield f'{name}_bucket{{le="{bound}"}} {count}\n'
-    yield f"{name}_count {below[-1]}\n{name}_sum {number(histogram.sum)}\n"
+    bounds = (*map(str, histogram.bounds), "+Inf")
+    return "".join(
+        [
+            *(
+                f'{name}_bucket{{le="{bound}"}} {count}{timestamp}\n'
+                for bound, count in zip(bounds, below, strict=True)
+            ),
+            f"{name}_count {below[-1]}{timestamp}\n",
+            f"{name}_sum {number(histogram.sum)}{timestamp}\n",
+        ]
+    )
