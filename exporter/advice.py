@@ -47,6 +47,15 @@ NO_BCC = (
     " from it with --system-site-packages; the package bcc on PyPI is something else"
 )
 
+
+def no_package(setting: str, package: str) -> str:
+    """A setting needs a Python package that cannot be imported, or not any more."""
+    return (
+        f"{setting} needs the Python package {package}, which cannot be imported: install it; where"
+        " the exporter runs already, restart it, since its user may not be able to read the package"
+    )
+
+
 SECCOMP_DENIES = (
     "a seccomp filter denies bpf(2) though the capability is there: update the container runtime"
     " (containerd 1.6.10, Docker 23 or later allow it to CAP_BPF), or use a profile that allows it"

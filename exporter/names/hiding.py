@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from exporter.advice import no_package
 from exporter.errors import ExporterError
 from exporter.values import quoted
 
@@ -52,10 +53,8 @@ def _group(rule: str) -> str:
 def _compile(pattern: str, shown: str) -> Any:
     try:
         import re2
-    except ImportError as error:
-        raise ExporterError(
-            "domains.hide needs the Python package google-re2, which cannot be imported: install it"
-        ) from error
+    except (ImportError, OSError) as error:
+        raise ExporterError(no_package("domains.hide", "google-re2")) from error
     options = re2.Options()
     options.case_sensitive = False
     options.never_capture = True

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from exporter.advice import no_package
+from exporter.errors import ExporterError
 from exporter.names.domains import OTHER, RESERVED
 from exporter.names.expected import Expected
 from exporter.names.hiding import compile_rules
@@ -84,8 +86,10 @@ def load_registrable() -> Callable[[str], str]:
     company. By the list's rules an unknown top-level domain is a public suffix too. A name that is
     a public suffix itself stays as it is.
     """
-    from publicsuffixlist import PublicSuffixList
-
+    try:
+        from publicsuffixlist import PublicSuffixList
+    except (ImportError, OSError) as error:
+        raise ExporterError(no_package("domains.mode registrable", "publicsuffixlist")) from error
     registered_part = PublicSuffixList(only_icann=True).privatesuffix
 
     def registrable(name: str) -> str:

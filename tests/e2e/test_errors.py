@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.exporter_process import PORT, ROOT, Exporter, exporter_command
+from tests.e2e.exporter_process import PORT, ROOT, Exporter, exporter_command, let_everybody_in
 from tests.e2e.kernel_objects import attached_objects
 from tests.e2e.net import Namespace, Network
 
@@ -30,11 +31,12 @@ def _fails(
     *command: str,
     env: dict[str, str] | None = None,
     code: int = 1,
+    cwd: Path = ROOT,
 ) -> str:
     """Runs what must fail within the time, and returns its one sentence."""
     done = subprocess.run(
         namespace.wrap(*command),
-        cwd=ROOT,
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -52,9 +54,13 @@ def _fails(
     return lines[0]
 
 
-def test_an_unprivileged_start(host: Namespace) -> None:
+def test_an_unprivileged_start(host: Namespace, tmp_path: Path) -> None:
+    let_everybody_in(tmp_path)  # the checkout may be in a folder that only root can enter
+    for part in ("exporter", "bpf"):
+        shutil.copytree(ROOT / part, tmp_path / part)
     as_nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
-    said = _fails(host, *as_nobody, *exporter_command("--interface", "eth0"))
+    words = ("/usr/bin/python3", "-m", "exporter", "--interface", "eth0")
+    said = _fails(host, *as_nobody, *words, cwd=tmp_path)
     assert "root" in said
     assert "CAP_BPF" in said
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ import bcrypt
 import pytest
 
 from tests.authority import Authority
-from tests.e2e.exporter_process import PORT, Exporter
+from tests.e2e.exporter_process import PORT, Exporter, let_everybody_in
 from tests.e2e.metrics import Metrics
 from tests.e2e.net import Namespace, Network
 from tests.e2e.waiting import wait_until
@@ -78,11 +79,7 @@ USERS = (
 
 @pytest.fixture
 def secured(network: Network, tmp_path: Path) -> Secured:
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/tmp"):
-            folder.chmod(folder.stat().st_mode | 0o055)
-        if folder.name.startswith("pytest-of"):
-            break
+    let_everybody_in(tmp_path)
     _, host = network.wire(network.namespace("peer"), network.namespace("host"))
     exporter = Exporter(
         host.namespace, *("--interface", "eth0", "--web.config.file", str(tmp_path / "web.yaml"))
@@ -263,44 +260,82 @@ def reload_state(metrics: Metrics) -> tuple[float, float]:
     return succeeded.value, at_s.value
 
 
-def test_sighup_applies_what_it_can_and_names_the_rest(network: Network, tmp_path: Path) -> None:
+INTERFACE = "interface: [eth0]\n"
+
+
+@dataclass
+class Configured:
+    """The exporter with a configuration file."""
+
+    exporter: Exporter
+    file: Path
+
+    def hang_up(self, text: str, expect: str, times: int = 1) -> tuple[float, float]:
+        """Has another file read; the state once the log has said what is expected so often."""
+        self.file.write_text(text)
+        self.exporter.running.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.exporter.log.count(expect) >= times)
+        return reload_state(self.exporter.scrape())
+
+
+@pytest.fixture
+def configured(network: Network, tmp_path: Path) -> Configured:
+    let_everybody_in(tmp_path)
     file = tmp_path / "config.yaml"
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    file.write_text("interface: [eth0]\nlog: {level: info}\n")
+    file.write_text(INTERFACE + "log: {level: info}\n")
     _, host = network.wire(network.namespace("peer"), network.namespace("host"))
-    flags = ("--config.file", str(file), "--web.telemetry-path", "/metrics")
-    with Exporter(host.namespace, *flags) as running:
+    return Configured(Exporter(host.namespace, "--config.file", str(file)), file)
 
-        def hang_up(text: str, expect: str, times: int = 1) -> tuple[float, float]:
-            file.write_text(text)
-            running.running.send_signal(signal.SIGHUP)
-            wait_until(lambda: running.log.count(expect) >= times)
-            return reload_state(running.scrape())
 
+def test_sighup_applies_what_it_can_and_names_the_rest(configured: Configured) -> None:
+    hang_up = configured.hang_up
+    with configured.exporter as running:
         succeeded, first_s = reload_state(running.scrape())
         assert succeeded == 1
         assert abs(first_s - time.time()) < 60
-        # Modules that nothing needed at the start.
-        text = "interface: [eth0]\ndomains: {mode: registrable, hide: ['^a'], expected: [b.com]}"
-        succeeded, second_s = hang_up(
-            text + "\nflows: {max: 9}\nlog: {level: debug}\n", "needs a restart: flows.max"
-        )
-        assert "applied: domains.mode, domains.hide, domains.expected, log.level" in running.log
+        text = INTERFACE + "domains: {mode: 'off', max: 9, expected: [b.com]}\n"
+        more = "flows: {max: 9}\nlog: {level: debug}\n"
+        succeeded, second_s = hang_up(text + more, "needs a restart: flows.max")
+        assert "applied: domains.mode, domains.max, domains.expected, log.level" in running.log
         assert succeeded == 1
         assert second_s > first_s
-        assert hang_up(text + "\nuser: [\n", "not reloaded") == (0, second_s)
+        assert hang_up(text + "user: [\n", "not reloaded") == (0, second_s)
         assert "config.yaml:4: this is not YAML" in running.log
-        wrong = text + "\nflows: {maxx: 1, idle_timeout: 7}\ndomains: {hide: ['(']}\nx: 1\n"
+        wrong = text + "flows: {maxx: 1, idle_timeout: 7}\nattach: maybe\nx: 1\n"
         assert hang_up(wrong, "not reloaded", 2) == (0, second_s)
-        for said in (":3: flows.maxx", ":3: flows.idle_timeout", ":4: domains", ":5: x: is no"):
+        for said in (":3: flows.maxx", ":3: flows.idle_timeout", ":4: attach", ":5: x: is no"):
             assert f"config.yaml{said}" in running.log
-        file.unlink()
+        configured.file.unlink()
         running.running.send_signal(signal.SIGHUP)
         wait_until(lambda: "No such file" in running.log)
-        succeeded, _ = hang_up("interface: [eth0]\n", "configuration reloaded", 2)
+        succeeded, _ = hang_up(INTERFACE, "configuration reloaded", 2)
         assert succeeded == 1
         for pid in running.pids():
             os.kill(pid, signal.SIGHUP)
         assert running.scrape()
+        assert "Traceback" not in running.log
+
+
+@pytest.mark.parametrize(
+    ("setting", "module"), [("mode: registrable", "publicsuffixlist"), ("hide: ['^a']", "re2")]
+)
+def test_sighup_loads_a_module_that_its_user_can_read_or_asks_for_a_restart(
+    configured: Configured, setting: str, module: str
+) -> None:
+    """In a folder that only root can enter, as some checkouts are, there is no reading it."""
+    as_nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    reached = subprocess.run(
+        (*as_nobody, "--bounding-set=-all", sys.executable, "-c", f"import {module}"),
+        cwd="/",
+        capture_output=True,
+    )
+    key = setting.partition(":")[0]
+    with configured.exporter as running:
+        _, first_s = reload_state(running.scrape())
+        text = f"{INTERFACE}domains: {{{setting}}}\n"
+        if reached.returncode == 0:
+            assert configured.hang_up(text, f"applied: domains.{key}")[0] == 1
+        else:
+            assert configured.hang_up(text, "not reloaded") == (0, first_s)
+            assert "since its user may not be able to read the package" in running.log
         assert "Traceback" not in running.log
