@@ -67,6 +67,7 @@ struct flow_entry {
 /* A flow is searched for, and put, only in one window of FLOW_PROBES slots of one bucket. */
 #define FLOW_BUCKET_SLOTS 64
 #define FLOW_PROBES 32
+#define FLOW_KEPT_EVERY 8 /* of the pairs of slots, one is for connections that have come about */
 
 struct flow_bucket {
 	struct flow_entry slots[FLOW_BUCKET_SLOTS];

@@ -213,8 +213,16 @@ static __always_inline int find_flow(struct flow_bucket *bucket, __u32 start, __
 	return 0;
 }
 
-static __always_inline int claim_slot(struct flow_bucket *bucket, __u32 start, __u32 *place)
+/*
+ * Some places are kept for what looks like TCP connections that have come about, or are older than the
+ * exporter: neither SYN nor FIN nor RST. So a flood of SYNs, or of UDP, leaves room for them in every
+ * window.
+ */
+static __always_inline int claim_slot(struct flow_bucket *bucket, __u32 start,
+				      const struct packet *packet, __u32 *place)
 {
+	int has_come_about = packet->protocol == PROTOCOL_TCP &&
+			     !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
 	int i;
 
 #pragma clang loop unroll(disable)
@@ -222,6 +230,8 @@ static __always_inline int claim_slot(struct flow_bucket *bucket, __u32 start, _
 		__u32 at = (start + i) % FLOW_BUCKET_SLOTS;
 		struct flow_entry *flow = &bucket->slots[at];
 
+		if (at / 2 % FLOW_KEPT_EVERY == 0 && !has_come_about)
+			continue;
 		if (flow->head == FLOW_FREE &&
 		    __sync_val_compare_and_swap(&flow->head, FLOW_FREE, FLOW_CLAIM) == FLOW_FREE) {
 			*place = at;
@@ -289,7 +299,7 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 			flow->key.inspection = 0;
 		}
 	}
-	if (!found && !claim_slot(bucket, start, &place))
+	if (!found && !claim_slot(bucket, start, packet, &place))
 		return 0;
 	flow = &bucket->slots[place];
 	first = bucket_index * FLOW_BUCKET_SLOTS;
@@ -314,7 +324,9 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 				  &reverse_place);
 
 	if (!found) {
-		int opener = tcp_flags & TCP_SYN ? !(tcp_flags & TCP_ACK) : !reverse_found;
+		int other_opened = reverse_found && bucket->slots[reverse_place].head &
+							    FLOW_OPENER << FLOW_HEAD_FLAGS;
+		int opener = tcp_flags & TCP_SYN ? !(tcp_flags & TCP_ACK) : !other_opened;
 
 		if (opener)
 			head |= FLOW_OPENER << FLOW_HEAD_FLAGS;

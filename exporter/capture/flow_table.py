@@ -41,6 +41,11 @@ TCP_TIMEOUT_FACTOR = 5
 LINGER_S = 10.0
 """How long an ended flow stays, for its last acknowledgements, or as long as an idle one."""
 
+HARDLY_BEGUN_PACKETS = 2
+"""No TCP connection that carried data has so few. One that never came about may be silent no longer
+than other flows, and in a table that is half full no longer than an ended one: so a flood from
+invented addresses holds slots for seconds, not for minutes."""
+
 _WORDS = FLOW_ENTRY.size // 8
 _PACKETS_WORD = 6
 _BYTES_WORD = 7
@@ -108,7 +113,7 @@ class FlowTable:
         self._stage[slot] = _OPEN
         self.used_windows.add(slot - slot % self._window_slots)
         self.entries += 1
-        self._timeouts.set(slot, self._ticks(head))
+        self._timeouts.set(slot, self._ticks(slot, head))
         return True
 
     @property
@@ -153,9 +158,11 @@ class FlowTable:
         if self._stage[slot] == _OPEN:
             self._timeouts.set(slot, self._linger_ticks)
 
-    def _ticks(self, head: int) -> int:
+    def _ticks(self, slot: int, head: int) -> int:
         if head & _ENDED:
             return self._linger_ticks
+        if self._folded_packets[slot] <= HARDLY_BEGUN_PACKETS:
+            return self._linger_ticks if 2 * self.entries > self.slots else self._idle_ticks
         is_tcp = head >> FLOW_HEAD_PROTOCOL & 0xFF == _PROTOCOL_TCP
         return self._tcp_ticks if is_tcp else self._idle_ticks
 
@@ -181,9 +188,9 @@ class FlowTable:
             slot = first + place
             if self.announced(slot, head):
                 opened.append(self._decode(slot, raw, place))
-            if head & _STATE_MASK == FLOW_LIVE:
-                self._timeouts.set(slot, self._ticks(head))
             changes.append(self._change(slot, words, place, now))
+            if head & _STATE_MASK == FLOW_LIVE:
+                self._timeouts.set(slot, self._ticks(slot, head))
         return Sweep(opened, changes)
 
     @staticmethod
@@ -251,7 +258,7 @@ class FlowTable:
                         and head & _STATE_MASK == FLOW_LIVE
                         and not head & _ENDED
                     ):
-                        self._timeouts.set(slot, self._ticks(head))
+                        self._timeouts.set(slot, self._ticks(slot, head))
                         continue
                     raw[place * FLOW_ENTRY.size + _STATE_BYTE] = FLOW_CLOSING
                     self._stage[slot] = _CLOSED

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.e2e.exporter_process import ROOT, Audit, Exporter, exporter_command
-from tests.e2e.foreign import TC_ACT_OK, tcx_program
+from tests.e2e.foreign import TC_ACT_OK, returning, tcx_program
 from tests.e2e.kernel_objects import attached_objects, tcx_chain
 from tests.e2e.metrics import DIRECTIONS
 from tests.e2e.net import End, Network
@@ -155,7 +155,7 @@ def test_a_program_that_came_before_ours_is_told(ends: tuple[End, End], flood: F
     """It can hide packets: then the driver counts more than we do, and that is the alert."""
     peer, host = ends
     with Exporter(host.namespace, *_flags("auto")) as exporter:
-        with tcx_program(host.namespace, "eth0", "ingress", TC_ACT_OK):
+        with tcx_program(host.namespace, "eth0", "ingress", returning(TC_ACT_OK)):
 
             def told() -> None:
                 metrics = exporter.scrape()

@@ -77,10 +77,12 @@ def test_the_sender_of_the_syn_is_the_opener(tcp: Conversation) -> None:
     assert tcp.events() == [(NEW, "client"), (NEW, "server")]
 
 
-def test_the_sender_of_a_syn_ack_is_not_even_when_it_is_seen_first(tcp: Conversation) -> None:
+def test_who_answers_a_syn_ack_is_the_opener_even_when_the_syn_was_not_seen(
+    tcp: Conversation,
+) -> None:
     tcp.server("SA")
     tcp.client("A")
-    assert [flags for _, _, flags, _ in tcp.seen()] == [0, 0]
+    assert [flags for _, _, flags, _ in tcp.seen()] == [FLOW_OPENER, 0]
 
 
 def test_with_ecn_a_syn_is_still_a_syn(tcp: Conversation) -> None:

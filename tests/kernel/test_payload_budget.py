@@ -102,8 +102,9 @@ def test_records_may_wrap_anywhere(tiny_table: Kernel) -> None:
 
 
 def test_dns_is_sent_when_the_flow_table_is_full(tiny_table: Kernel) -> None:
-    for port in range(1000):
+    for port in range(1000):  # so many ACKs that there is no room for connections, either
         tiny_table.run(bytes(ether() / v4() / UDP(sport=port, dport=9)))
+        tiny_table.run(bytes(ether() / v4() / TCP(sport=port, dport=9, flags="A")))
     assert tiny_table.totals().overflow_packets > 0
     talks = [Talk(tiny_table, port) for port in (53, 443)]
     for talk in talks:

@@ -16,6 +16,7 @@ from exporter.capture.records import (
     FLOW_EGRESS,
     FLOW_INGRESS,
     FLOW_LIVE,
+    FLOW_OPENER,
     FLOW_SUPERSEDED,
 )
 from tests.kernel.conftest import Figures
@@ -26,16 +27,25 @@ PROBES = 32
 """FLOW_PROBES of bpf/flow_events.h: slots that are searched."""
 
 FLOWS = 50_000
+KEPT_EVERY = 8
+"""FLOW_KEPT_EVERY: of the pairs of slots, one is for TCP packets without SYN."""
+
 OVERFLOW_BOUND = 30
 """Flows of 50,000 that may find no room among 131,072 slots. With an ideal hash it is less than one
 on average; the keys of the hash are new at each load."""
 
 _V4 = bytes(ether() / v4() / UDP(sport=1, dport=2))
+_V4_SYN = bytes(ether() / v4() / TCP(sport=1, dport=443, flags="S"))
 _V6 = bytes(ether() / v6() / UDP(sport=1, dport=2))
 
 
 def _v4_frame(source: bytes, destination: bytes, sport: int, dport: int) -> bytes:
     return _V4[:26] + source + destination + struct.pack("!HH", sport, dport) + _V4[38:]
+
+
+def _tcp_frame(here: Endpoint, there: Endpoint, flags: str) -> bytes:
+    header = bytes(TCP(sport=here[1], dport=there[1], flags=flags))
+    return _V4_SYN[:26] + here[0] + there[0] + header
 
 
 def _v6_frame(source: bytes, destination: bytes, sport: int, dport: int) -> bytes:
@@ -105,19 +115,26 @@ def _differs_in(kernel: Kernel, frame: bytes, byte: int) -> None:
 
 
 def test_a_full_window_overflows_and_loses_nothing(kernel: Kernel) -> None:
-    """One connection whose ports are used again and again fills the window that it searches."""
-    syn, fin = (bytes(ether() / v4() / TCP(sport=1, dport=2, flags=flags)) for flags in ("S", "FA"))
-    for _ in range(PROBES):
+    """A connection whose ports are used again and again fills the window that it searches."""
+    syn, ack, fin = (
+        bytes(ether() / v4() / TCP(sport=1, dport=2, flags=flags)) for flags in ("S", "A", "FA")
+    )
+    kept = PROBES // KEPT_EVERY
+    for _ in range(PROBES - kept):
         kernel.run(syn)
         kernel.run(fin)
     assert kernel.totals().overflow_packets == 0
-    slots = sorted(entry.flow.slot for entry in kernel.flows())
-    assert len(slots) == PROBES
-    assert len({slot // FLOW_BUCKET_SLOTS for slot in slots}) == 1
+    for _ in range(kept):
+        for frame in (syn, ack, fin):
+            kernel.run(frame)
     kernel.run(syn)
     kernel.run(fin)
+    slots = sorted(entry.flow.slot for entry in kernel.flows())
+    assert len(slots) == PROBES, "the ACKs took the places that are kept"
+    assert len({slot // FLOW_BUCKET_SLOTS for slot in slots}) == 1
     totals = kernel.totals()
-    assert (totals.overflow_packets, totals.overflow_bytes) == (2, len(syn) + len(fin))
+    assert totals.overflow_packets == kept + 2
+    assert totals.overflow_bytes == (kept + 1) * len(syn) + len(fin)
     assert {entry.state for entry in kernel.flows()} == {FLOW_SUPERSEDED}
 
 
@@ -130,9 +147,34 @@ def test_a_full_table_still_counts_the_flows_that_it_holds(tiny_table: Kernel) -
     for frame in frames * 3:
         tiny_table.run(frame)
     flows = tiny_table.flows()
-    assert len(flows) == FLOW_BUCKET_SLOTS
+    assert len(flows) == FLOW_BUCKET_SLOTS - FLOW_BUCKET_SLOTS // KEPT_EVERY
     assert {(entry.state, entry.counts.packets) for entry in flows} == {(FLOW_LIVE, 3)}
-    assert tiny_table.totals().overflow_packets == 3 * (len(frames) - FLOW_BUCKET_SLOTS)
+    assert tiny_table.totals().overflow_packets == 3 * (len(frames) - len(flows))
+
+
+@pytest.mark.parametrize("protocol", ["syn", "udp"])
+def test_a_flood_leaves_room_for_connections_that_come_about(kernel: Kernel, protocol: str) -> None:
+    """The SYN of one may find no room then; what follows it does, both ways."""
+    rng = random.Random(4)
+    flood = _V4_SYN if protocol == "syn" else _V4
+    for _ in range(20_000):
+        kernel.run(flood[:26] + rng.randbytes(4) + flood[30:])
+    held = len(kernel.flows())
+    assert kernel.totals().overflow_packets == 20_000 - held, "the flood has filled the table"
+    client, server = (b"\x0a\x00\x00\x01", 40_000), (b"\x0a\x00\x00\x02", 443)
+    for flags, here, there, direction in (
+        ("S", client, server, FLOW_INGRESS),
+        ("SA", server, client, FLOW_EGRESS),
+        ("A", client, server, FLOW_INGRESS),
+        ("A", server, client, FLOW_EGRESS),
+    ):
+        kernel.run(_tcp_frame(here, there, flags), direction)
+    ours = [entry for entry in kernel.flows() if entry.flow.source in (client[0], server[0])]
+    assert [entry.counts.packets for entry in ours] == [1, 1], "the SYNs found no room"
+    assert {(entry.flow.direction, entry.flow.flags) for entry in ours} == {
+        (FLOW_INGRESS, FLOW_OPENER),
+        (FLOW_EGRESS, 0),
+    }
 
 
 @pytest.mark.parametrize(

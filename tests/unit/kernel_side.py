@@ -39,6 +39,7 @@ FIN, SYN, RST, ACK = 1, 2, 4, 16
 _STATE = 0xFF
 _FLAGS = 0xFF00
 _ENDED = FLOW_ENDED << FLOW_HEAD_FLAGS
+_OPENER = FLOW_OPENER << FLOW_HEAD_FLAGS
 
 
 def head_of(
@@ -221,8 +222,9 @@ class Program:
         yield
         if not found:
             is_syn = packet.tcp_flags & SYN
-            opener = not packet.tcp_flags & ACK if is_syn else reverse is None
-            table.set_head(slot, _live(packet) | (FLOW_OPENER << FLOW_HEAD_FLAGS if opener else 0))
+            other_opened = reverse is not None and table.head(reverse) & _OPENER
+            opener = not packet.tcp_flags & ACK if is_syn else not other_opened
+            table.set_head(slot, _live(packet) | (_OPENER if opener else 0))
             yield
             yield from self._send(FLOW_EVENT_NEW, slot)
         if packet.tcp_flags & (FIN | RST):

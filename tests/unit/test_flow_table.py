@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.capture.flow_table import (
+    HARDLY_BEGUN_PACKETS,
     LINGER_S,
     TCP_TIMEOUT_FACTOR,
     Change,
@@ -193,24 +194,40 @@ def test_counters_may_use_all_64_bits(kernel: FlowSlots, table: FlowTable) -> No
 
 
 @pytest.mark.parametrize(
-    ("head", "timeout_s"),
+    ("head", "packets", "timeout_s"),
     [
-        (LIVE, IDLE_S),
-        (head_of(protocol=1), IDLE_S),
-        (TCP_LIVE, TCP_TIMEOUT_FACTOR * IDLE_S),
-        (TCP_ENDED, LINGER_S),
+        (LIVE, 1, IDLE_S),
+        (LIVE, 1000, IDLE_S),
+        (head_of(protocol=1), 1000, IDLE_S),
+        (TCP_LIVE, HARDLY_BEGUN_PACKETS, IDLE_S),
+        (TCP_LIVE, HARDLY_BEGUN_PACKETS + 1, TCP_TIMEOUT_FACTOR * IDLE_S),
+        (TCP_ENDED, 1000, LINGER_S),
     ],
-    ids=["udp", "icmp", "tcp", "ended"],
+    ids=["udp", "long udp", "icmp", "tcp that has hardly begun", "tcp", "ended"],
 )
 def test_a_silent_flow_is_closed_after_its_timeout_and_never_before(
-    kernel: FlowSlots, table: FlowTable, head: int, timeout_s: float
+    kernel: FlowSlots, table: FlowTable, head: int, packets: int, timeout_s: float
 ) -> None:
-    kernel.insert(5, head)
+    kernel.insert(5, head, packets=packets)
     swept(table)
     assert closed_by(table, START_S + timeout_s - 0.01) == []
     assert kernel.head(5) == head
     assert closed_by(table, START_S + timeout_s + 4.1 * table.expiry_interval_s) == [5]
     assert kernel.head(5) == head & ~0xFF | FLOW_CLOSING
+
+
+def test_in_a_table_half_full_a_flow_that_has_hardly_begun_stays_no_longer_than_an_ended_one(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    for slot in range(SLOTS // 2 + 2):
+        kernel.insert(slot, TCP_LIVE, packets=1)
+        table.announced(slot, TCP_LIVE)
+    went_on = SLOTS // 2 + 1
+    kernel.add(went_on, HARDLY_BEGUN_PACKETS, 1000)
+    swept(table)
+    lingered = closed_by(table, START_S + LINGER_S + 4.1 * table.expiry_interval_s)
+    assert SLOTS // 2 in lingered
+    assert went_on not in lingered
 
 
 def test_a_flow_that_an_event_announced_falls_idle_too(kernel: FlowSlots, table: FlowTable) -> None:
