@@ -38,6 +38,9 @@ def _take_over() -> None:
     sys.prefix, *folders = os.environ.pop(_PATHS).split(os.pathsep)
     sys.exec_prefix = sys.prefix
     sys.path[:] = folders
+    from exporter import lean
+
+    lean.keep_out()
 
 
 if __name__ == "__main__":

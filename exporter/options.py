@@ -150,8 +150,8 @@ OPTIONS = (
         parse=values.duration("100ms", "24h"),
         default="60s",
         metavar="DURATION",
-        help="When a silent flow is over, of UDP and others; TCP connections get five times as long."
-        " In a table that is half full, flows of one or two packets get 10s.",
+        help="When a silent flow is over, of UDP and others; TCP connections get five times as"
+        " long. In a table that is half full, flows of one or two packets get 10s.",
     ),
     Option(
         key="ring.size",

@@ -10,8 +10,13 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.captures import NoCorpusError
+
+# On a busy machine everything may take long.
+settings.register_profile("without a deadline", deadline=None)
+settings.load_profile("without a deadline")
 
 # Before anybody imports them: tests of other folders do so, too.
 pytest.register_assert_rewrite(

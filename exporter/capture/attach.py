@@ -18,6 +18,8 @@ from exporter.errors import ExporterError
 TCX = "tcx"
 CLSACT = "clsact"
 AUTO = "auto"
+PINNED = "pinned"
+"""What the helper says of links that stay."""
 
 _TCX_TYPES = (bpf.TCX_INGRESS, bpf.TCX_EGRESS)
 _NO_TCX = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)

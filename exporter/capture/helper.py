@@ -17,13 +17,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from exporter.capture.attach import CLSACT, Attached
+from exporter.capture.attach import CLSACT, PINNED, Attached
 from exporter.capture.bpf import close_all
 from exporter.errors import ExporterError
 
 _MESSAGE_BYTES = 4096
 _ANSWER_TIMEOUT_S = 10.0
-PINNED = "pinned"
 _GONE = "the helper that attaches interfaces is gone"
 
 _log = logging.getLogger(__name__)
@@ -46,6 +45,7 @@ class Helper:
                     "-S",
                     "-c",
                     f"import sys; sys.path.append({str(Path(__file__).resolve().parents[2])!r})\n"
+                    f"from exporter import lean; lean.keep_out()\n"
                     f"from exporter.capture.helper_main import main\n"
                     f"main({theirs.fileno()})",
                 ],

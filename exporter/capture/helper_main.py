@@ -19,9 +19,8 @@ import signal
 import socket
 from pathlib import Path
 
-from exporter.capture.attach import Attacher
+from exporter.capture.attach import PINNED, Attacher
 from exporter.capture.bpf import close_all
-from exporter.capture.helper import PINNED
 from exporter.errors import ExporterError
 
 _MESSAGE_BYTES = 4096

@@ -11,7 +11,7 @@ T = TypeVar("T")
 _POLL_S = 0.05
 
 
-def wait_until(check: Callable[[], T], timeout_s: float = 10.0, poll_s: float = _POLL_S) -> T:
+def wait_until(check: Callable[[], T], timeout_s: float = 20.0, poll_s: float = _POLL_S) -> T:
     """Calls *check* until it raises no AssertionError and answers something that is not False.
 
     Returns its answer. At the end of the time, what the last call raised is raised.
