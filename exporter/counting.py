@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from exporter import own_process
 from exporter.capture.closing import Closing
 from exporter.capture.device_slots import REMOVED, DeviceSlots
 from exporter.capture.records import FLOW_EVENT_NEW, DeviceTotals, Flow, decode_flow
@@ -186,6 +187,7 @@ class Counting:
             flow_table_limit=kernel.flows_max,
             kernel_memory_bytes=kernel.memory_bytes,
             stacked_interfaces=kernel.interfaces.stacking.count,
+            process=own_process.usage(),
         )
 
     def _devices(self) -> Iterator[DeviceCounts]:

@@ -13,6 +13,7 @@ from exporter.counts.snapshot import DIRECTIONS, DNS_LOOKUP_BOUNDS_S, Snapshot
 
 DOMAIN = "domain"
 RING = "ring"
+PROCESS = "process"
 LABEL_NAMES = "label_names"
 """The family of one row without values: its labels are what the added labels of domains are called.
 They are those of a process, and the history has intervals of others.
@@ -92,6 +93,8 @@ def _of_exporter(s: Snapshot) -> Iterator[Row]:
         s.stacked_interfaces,
     )
     yield Row("resources", (), resources, 0.0)
+    process = (s.process.cpu_s, s.process.resident_bytes)
+    yield Row(PROCESS, (), process, s.process.started_s)
 
 
 def _by_label(family: str, counts: Iterable[tuple[str, int]], created_s: float) -> Iterator[Row]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from exporter.names.attribution import Inspected
 from exporter.names.dns_health import BOUNDS_S, DnsHealthCounts
+from exporter.own_process import ProcessUsage
 
 DIRECTIONS = ("ingress", "egress")
 """As seen from the interface; in the order of `enum flow_direction` in bpf/flow_events.h."""
@@ -130,6 +131,7 @@ class Snapshot:
     flow_table_limit: int
     kernel_memory_bytes: int
     stacked_interfaces: int
+    process: ProcessUsage
     history_errors: tuple[tuple[str, int], ...] = ()
     """Times that its file could not be used, by reason."""
     rates: Mapping[tuple[str, ...], tuple[float, float]] = field(default_factory=dict)

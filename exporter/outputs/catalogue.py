@@ -2,7 +2,7 @@
 
 /metrics and OTLP make their output from `families`, and backfill a series at a time from the same
 ENTRIES, so a metric has the same name, unit and value wherever it is seen. Left out is what is of
-no row: build_info and process_*.
+no row: build_info, and what prometheus_client adds to a scrape.
 """
 
 from __future__ import annotations

@@ -207,4 +207,12 @@ ENTRIES = (
         *("gauge", "resources", 3, "ayaflow_stacked_interfaces", (), "{interface}"),
         "Counted interfaces that lie on top of another counted one: packets count twice there.",
     ),
+    Entry(
+        *("counter", "process", 0, "process_cpu_seconds", (), "s"),
+        "Total user and system CPU time spent in seconds.",
+    ),
+    Entry(
+        *("gauge", "process", 1, "process_resident_memory_bytes", (), "By"),
+        "Resident memory size in bytes.",
+    ),
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from exporter.counts.rows import rows_of
+from exporter.counts.rows import PROCESS, rows_of
 from exporter.counts.snapshot import Snapshot
 from exporter.outputs import exposition, process_metrics
 from exporter.outputs.catalogue import families
@@ -55,7 +55,8 @@ def render(snapshot: Snapshot, build: BuildInfo, content_type: str) -> bytes:
 def own_lines(snapshot: Snapshot, build: BuildInfo, *, openmetrics: bool) -> Iterator[str]:
     """Every `ayaflow_` family, the domains' first."""
     seen: LabelTexts = {}
-    for family in families(rows_of(snapshot), snapshot.rates, snapshot.folded_at_s):
+    rows = [row for row in rows_of(snapshot) if row.family != PROCESS]  # of which a scrape has more
+    for family in families(rows, snapshot.rates, snapshot.folded_at_s):
         yield from exposition.lines(family, seen, openmetrics=openmetrics)
     names = ("bcc", "kernel", "revision", "version")
     values = (build.bcc, build.kernel, build.revision, build.version)

@@ -15,6 +15,7 @@ from exporter.counts.snapshot import (
 from exporter.names.attribution import SOURCES, Inspected
 from exporter.names.dns_health import BOUNDS_S, QTYPES, RCODES, DnsHealthCounts
 from exporter.outputs.metrics import BuildInfo
+from exporter.own_process import ProcessUsage
 
 BUILD = BuildInfo(version="1.2.3", revision="0123abc", bcc="0.26.0", kernel="6.1.0-49-amd64")
 
@@ -84,6 +85,7 @@ SNAPSHOT = Snapshot(
     flow_table_limit=50_000,
     kernel_memory_bytes=9_699_328,
     stacked_interfaces=1,
+    process=ProcessUsage(cpu_s=12.25, resident_bytes=25_165_824, started_s=1_800_000_001.5),
     history_errors=tuple((reason, n) for n, reason in enumerate(REASONS, 71)),
     reloads=Reloads(succeeded=False, succeeded_at_s=1_800_000_007.5),
     rates={

@@ -19,7 +19,7 @@ FUNCTION_LINES_MAX = 50
 
 LEAVES = {
     *("advice", "clock", "errors", "given", "memory", "networks", "values", "version"),
-    "yaml_file",
+    *("own_process", "yaml_file"),
 }
 """Modules beside the rooms that a room may import: they import no room themselves."""
 

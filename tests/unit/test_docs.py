@@ -77,7 +77,8 @@ def test_every_flag_in_the_documents_exists(document: Path) -> None:
 
 
 def test_the_table_of_metrics_is_what_is_exported() -> None:
-    listed = [word for word in first_column(section("Metrics")) if word.startswith("ayaflow_")]
+    names = ("ayaflow_", "process_")
+    listed = [word for word in first_column(section("Metrics")) if word.startswith(names)]
     assert len(listed) == len(set(listed))
     assert set(listed) == METRICS
 
@@ -93,7 +94,7 @@ def test_labels_of_metrics_are_in_the_table() -> None:
         name: line.split("|")[2]
         for line in section("Metrics").splitlines()
         if line.startswith("| ")
-        for name in re.findall(r"`(ayaflow_\w+)`", line.split("|")[1])
+        for name in re.findall(r"`((?:ayaflow|process)_\w+)`", line.split("|")[1])
     }
     for entry in ENTRIES:
         shown = rows[entry.name + "_total" * (entry.kind == "counter")]
