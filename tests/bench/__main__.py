@@ -2,6 +2,7 @@
 
     python -m tests.bench
     python -m tests.bench --only kernel agent --rounds 5 --seconds 30 --json figures.json
+    python -m tests.bench --page README.md docs/performance.md
 
 A round is every bench once, so that what a figure is compared with is measured beside it. The table
 shows medians of the rounds, how far they lie apart, and what was asked for. Nothing is asserted but
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -23,6 +25,9 @@ from tests.bench import agent, history, kernel, nodes, otlp, scrapes, throughput
 from tests.bench.harness.figures import Beside, Figures, number
 from tests.bench.harness.lab import Lab
 from tests.bench.harness.machine import describe, leave_the_sending_cpu
+
+_QUIET = 0.5
+"""Load average of a machine with nothing else to do."""
 
 
 class Bench(NamedTuple):
@@ -54,7 +59,7 @@ def note_together(figures: Figures) -> None:
     figures.bench = "together"
     for flows in kernel.ASKED:
         text = kernel.flows_text(flows)
-        above, spent = ("kernel", f"above it, names on, {text}"), ("agent", agent.cpu_name(text))
+        above, spent = ("kernel", kernel.on_name(text)), ("agent", agent.cpu_name(text))
         ours = [figures.median(*above), figures.median(*spent)]
         theirs = [figures.median_beside(*above), figures.median_beside(*spent)]
         if None in ours + theirs:
@@ -83,6 +88,14 @@ def parse_options() -> argparse.Namespace:
         "--only", nargs="+", choices=BENCHES, default=usual, metavar="BENCH", help=" ".join(BENCHES)
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every value there")
+    parser.add_argument(
+        "--page",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="put medians into its tables",
+    )
     return parser.parse_args()
 
 
@@ -90,6 +103,8 @@ def main() -> None:
     """Measures, prints the table, and writes the JSON."""
     options = parse_options()
     machine, figures = describe(), Figures()
+    if os.getloadavg()[0] > _QUIET:
+        print("the machine has other things to do: no figure will be right", file=sys.stderr)
     leave_the_sending_cpu()
     with tempfile.TemporaryDirectory(prefix="ayaflow-bench-") as folder:
         lab = Lab(Path(folder), figures, options.seconds)
@@ -108,6 +123,8 @@ def main() -> None:
     note_together(figures)
     print("\n".join([*(f"{what}: {value}" for what, value in machine.items()), ""]))
     print("\n".join(figures.table()))
+    for page in options.page:
+        page.write_text(figures.refreshed(page.read_text()))
     if options.json:
         written = {"machine": machine, "rounds": options.rounds, "seconds": options.seconds}
         options.json.write_text(json.dumps({**written, "figures": figures.as_json()}, indent=1))

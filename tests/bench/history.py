@@ -53,5 +53,5 @@ def note_commits(lab: Lab, folder: Path, series: int) -> None:
     what = f"{series:,} series that all change"
     lab.figures.note(f"CPU of an interval's commit, {what}", "ms", interval_s * 1e3)
     lab.figures.note(f"CPU of a scrape's commit, {what}", "ms", scrape_s * 1e3)
-    lab.figures.note(f"CPU of both, {what}", "% of a core", 100 * share)
-    lab.figures.note(f"file, {what}", "kB an interval", size / _COMMITS / 1e3)
+    lab.figures.note(f"CPU of all commits, {what}", "% of a core", 100 * share)
+    lab.figures.note(f"size of the file, {what}", "kB an interval", size / _COMMITS / 1e3)

@@ -37,6 +37,7 @@ MEASURE_S = 1.0
 ASKED = {1: "≤ 45", 1_000: "≤ 75", 50_000: "≤ 225"}
 """By flows."""
 
+_ABOVE = "ns a packet above an empty program"
 _LOOPBACK_IFINDEX = 1
 """The device of test runs."""
 
@@ -52,6 +53,11 @@ _LAYOUT_LOADS = {
 
 def flows_text(flows: int) -> str:
     return f"{flows:,} flow{'s' * (flows != 1)}"
+
+
+def on_name(text: str) -> str:
+    """The figure of the program as it is by default."""
+    return f"names on, {text}"
 
 
 def new_monitor(variant: Variant) -> Monitor:
@@ -79,8 +85,8 @@ def run(lab: Lab) -> None:
             note(f"empty program, {text}", "ns a packet", empty_ns)
             beside = Beside("an event a packet", cost[PER_PACKET].ns - empty_ns)
             above = cost[INSPECTING].ns - empty_ns
-            note(f"above it, names on, {text}", "ns a packet", above, asked, beside)
-            note(f"above it, names off, {text}", "ns a packet", cost[OURS].ns - empty_ns)
+            note(on_name(text), _ABOVE, above, asked, beside)
+            note(f"names off, {text}", _ABOVE, cost[OURS].ns - empty_ns)
             untold = cost[INSPECTING].overflow / cost[INSPECTING].packets
             note(f"no room in the table, {text}", "% of packets", 100 * untold)
 
@@ -95,7 +101,7 @@ def note_test_run(lab: Lab, empty: Monitor, inspecting: Monitor) -> None:
         took_ns[monitor] = test_run_ns(monitor, frame)
     above = took_ns[inspecting] - took_ns[empty]
     beside = Beside("an empty program", took_ns[empty])
-    lab.figures.note("test run above it, names on, 1 flow", "ns a run", above, beside=beside)
+    lab.figures.note("test run, names on, 1 flow", _ABOVE, above, beside=beside)
 
 
 def run_layouts(lab: Lab) -> None:
@@ -115,4 +121,4 @@ def run_layouts(lab: Lab) -> None:
             for variant in monitors:
                 if variant != EMPTY:
                     above = ns[variant] - ns[EMPTY]
-                    lab.figures.note(f"{variant.says}, {name}", "ns a packet", above)
+                    lab.figures.note(f"{variant.says}, {name}", _ABOVE, above)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
+
+_ROW = re.compile(r"^\| (?P<bench>\w+): (?P<name>[^|]+) \|[^|]*\|[^|]*\|$", re.MULTILINE)
 
 
 class Beside(NamedTuple):
@@ -75,6 +78,24 @@ class Figures:
             f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |"
             for row in rows
         ]
+
+    def refreshed(self, page: str) -> str:
+        """A page whose rows `| BENCH: FIGURE | VALUE | BESIDE |` have what was measured now.
+
+        Rows of benches that did not run stay. Raises ValueError for a figure that a bench has not.
+        """
+        benches = {bench for bench, _ in self._found}
+
+        def row(found: re.Match[str]) -> str:
+            figure = self._found.get((found["bench"], found["name"]))
+            if figure is None:
+                if found["bench"] in benches:
+                    raise ValueError(f"{found['bench']} has no figure {found['name']}")
+                return found[0]
+            _, _, unit, value, _, _, beside = figure.row()
+            return f"| {found['bench']}: {found['name']} | {value} {unit} | {beside} |"
+
+        return _ROW.sub(row, page)
 
     def as_json(self) -> list[dict[str, Any]]:
         """All values of all figures."""

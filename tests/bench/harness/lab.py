@@ -28,7 +28,7 @@ FRAME_BYTES = {4: 60, 6: 80}
 
 _SERVER = ("198.51.100.1", 9)
 _SAMPLE_S = 0.02
-_NAMES_A_SECOND = 2000
+_NAMES_A_SECOND = 4000
 _HERE = Path(__file__).parent
 _NAME_FLOOD = _HERE.parents[1] / "e2e" / "name_flood.c"
 
@@ -103,9 +103,10 @@ class Lab:
         time.sleep(SETTLE_S)
 
     def send_names(self, count: int) -> None:
-        """A connection to each of so many domains; later ones are packets of the same."""
-        rate = ("--rate", str(_NAMES_A_SECOND))
-        self._names.send(self.far, "--kind", "tls", "--count", str(count), *rate)
+        """A connection from and to each of so many domains; later ones are packets of the same."""
+        words = ("--kind", "tls", "--count", str(count), "--rate", str(_NAMES_A_SECOND))
+        for end in (self.near, self.far):
+            self._names.send(end, *words)
 
     @contextmanager
     def exporter(self, *flags: str) -> Iterator[Exporter]:

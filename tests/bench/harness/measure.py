@@ -26,7 +26,7 @@ class Cost:
     """What one program took for one kind of traffic."""
 
     ns: float
-    """For a packet: the median of slices of 20 ms, or the mean where this process got no time to look.
+    """For a packet: the median of slices of 20 ms, or the mean where nobody got to look so often.
     NaN without bpf statistics."""
     packets: int
     overflow: int
