@@ -76,7 +76,7 @@ lock: ## Write requirements.lock anew from setup.cfg
 test-dashboards: test-setup parts ## Dashboard and rules: three real nodes, a real Prometheus
 	@$(SUDO) $(BIN)/python -m pytest tests/dashboards -m 'parts or not parts' $(PYTEST_ARGS)
 
-bench: test-setup ## All figures, 12 minutes; BENCH_ARGS='--only kernel agent --rounds 1'
+bench: test-setup ## All figures, 13 minutes; BENCH_ARGS='--only kernel agent --rounds 1'
 	@$(SUDO) $(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 fuzz: test-setup ## Coverage-guided fuzzing, ten minutes a parser; FUZZ_ARGS='dns --seconds 60'

@@ -30,11 +30,21 @@ class Figure:
     beside: str = ""
     beside_values: list[float] = field(default_factory=list)
 
+    @property
+    def median(self) -> float:
+        """Of the rounds."""
+        return median(self.values)
+
+    @property
+    def beside_median(self) -> float:
+        """The same of what stands beside it; there must be something."""
+        return median(self.beside_values)
+
     def row(self) -> list[str]:
         """Its cells in the table."""
         spread = f"{number(min(self.values))} to {number(max(self.values))} ({len(self.values)})"
-        beside = f"{number(median(self.beside_values))} {self.beside}" if self.beside else ""
-        value = number(median(self.values))
+        beside = f"{number(self.beside_median)} {self.beside}" if self.beside else ""
+        value = number(self.median)
         return [self.bench, self.name, self.unit, value, spread, self.asked, beside]
 
 
@@ -58,15 +68,9 @@ class Figures:
         if beside:
             figure.beside_values.append(beside.value)
 
-    def median(self, bench: str, name: str) -> float | None:
-        """Of a figure; None where it was not measured."""
-        figure = self._found.get((bench, name))
-        return median(figure.values) if figure else None
-
-    def median_beside(self, bench: str, name: str) -> float | None:
-        """Of what stands beside a figure; None where nothing does."""
-        figure = self._found.get((bench, name))
-        return median(figure.beside_values) if figure and figure.beside_values else None
+    def find(self, bench: str, name: str) -> Figure | None:
+        """None where it was not measured."""
+        return self._found.get((bench, name))
 
     def table(self) -> list[str]:
         """Rows of Markdown."""
@@ -105,7 +109,7 @@ class Figures:
                 "figure": figure.name,
                 "unit": figure.unit,
                 "asked": figure.asked,
-                "median": median(figure.values),
+                "median": figure.median,
                 "values": figure.values,
                 "beside": {"what": figure.beside, "values": figure.beside_values},
             }
