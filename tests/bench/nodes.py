@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.bench.harness.figures import Beside
@@ -54,6 +54,11 @@ class Nodes(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Nodes
     protocol_version = "HTTP/1.1"
+
+    def handle(self) -> None:
+        """Prometheus ends in the middle of scrapes."""
+        with suppress(ConnectionError):
+            super().handle()
 
     def do_GET(self) -> None:
         body = self.server.text_of(int(self.path[1:]))
