@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -102,6 +103,7 @@ def parse_options() -> argparse.Namespace:
 def main() -> None:
     """Measures, prints the table, and writes the JSON."""
     options = parse_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # tidies up, too
     machine, figures = describe(), Figures()
     if os.getloadavg()[0] > _QUIET:
         print("the machine has other things to do: no figure will be right", file=sys.stderr)
