@@ -23,6 +23,7 @@ PYTEST_ARGS ?=
 # Half of the time of tests they wait for something; more of them at once would wait for each other.
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 FUZZ_ARGS ?=
+BENCH_ARGS ?=
 IMAGE_ARGS ?=
 VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' exporter/version.py)
 
@@ -75,8 +76,8 @@ lock: ## Write requirements.lock anew from setup.cfg
 test-dashboards: test-setup parts ## Dashboard and rules: three real nodes, a real Prometheus
 	@$(SUDO) $(BIN)/python -m pytest tests/dashboards -m 'parts or not parts' $(PYTEST_ARGS)
 
-bench: test-setup ## Figures: the kernel program's cost for a packet, the exporter's memory
-	@for bench in tests/bench/[a-z]*.py; do $(SUDO) $(BIN)/python "$$bench"; done
+bench: test-setup ## All figures, 13 minutes; BENCH_ARGS='--only kernel agent --rounds 1'
+	@$(SUDO) $(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 fuzz: test-setup ## Coverage-guided fuzzing, ten minutes a parser; FUZZ_ARGS='dns --seconds 60'
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)

@@ -1,51 +1,83 @@
-"""How busy the machine is with other things: CPUs share caches, so that this moves every figure."""
+"""The machine that figures are of, and what processes take of it."""
 
 from __future__ import annotations
 
 import os
-import time
+import platform
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_LOOK_S = 0.2
-_IDLE = 0.1
-"""A machine that is busy no more than this share of the time counts as idle."""
+from tests.e2e.exporter_process import status_field
+
+SENDING_CPU = 0
+"""Packets are sent here, and so received here, too; everything else runs on the other CPUs."""
+
+_NS_PER_S = 1e9
 
 
-def _idle_s(without: int | None = None) -> list[float]:
-    """How long each CPU has had nothing to do: idle and iowait of /proc/stat."""
-    found = []
-    for line in Path("/proc/stat").read_text().splitlines():
-        name, *ticks = line.split()
-        if name.startswith("cpu") and name not in ("cpu", f"cpu{without}"):
-            found.append((int(ticks[3]) + int(ticks[4])) / _TICKS_PER_S)
-    return found
+def leave_the_sending_cpu() -> None:
+    """For this process and those that it starts; where there is but one CPU, all share it."""
+    others = os.sched_getaffinity(0) - {SENDING_CPU}
+    if others:
+        os.sched_setaffinity(0, others)
 
 
-class OtherCpus:
-    """All but one: how busy they have been since this was made, with whatever."""
-
-    def __init__(self, but: int | None) -> None:
-        self._but = but
-        self._idle_s = _idle_s(but)
-        self._began_s = time.monotonic()
-
-    def busy_share(self) -> float:
-        """From 0 to 1, of the busiest; 0 where there is no other."""
-        took_s = time.monotonic() - self._began_s
-        idle_s = [now - then for now, then in zip(_idle_s(self._but), self._idle_s, strict=True)]
-        return max(0.0, 1 - min(idle_s, default=took_s) / took_s)
+def describe() -> dict[str, str]:
+    """What to say beside figures."""
+    rows = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [row.partition(":")[2].strip() for row in rows if row.startswith("model name")]
+    return {
+        "kernel": platform.release(),
+        "CPUs": f"{os.cpu_count()} x {models[0] if models else platform.machine()}",
+        "Python": platform.python_version(),
+        "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+    }
 
 
-def is_idle(busy_share: float) -> bool:
-    """Whether so little is no disturbance."""
-    return busy_share <= _IDLE
+def cpu_s(pids: Iterable[int]) -> float:
+    """CPU time of processes, user and system, of all threads that live: to the nanosecond, where
+    /proc/PID/stat counts ticks of 10 ms."""
+    total_ns = 0
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError):
+                total_ns += int((task / "schedstat").read_text().split()[0])
+    return total_ns / _NS_PER_S
 
 
-def wait_until_idle(until_s: float) -> None:
-    """Waits until no CPU has much to do, or until that monotonic time."""
-    while time.monotonic() < until_s:
-        all_cpus = OtherCpus(but=None)
-        time.sleep(_LOOK_S)
-        if is_idle(all_cpus.busy_share()):
-            return
+def pss_mb(pids: Iterable[int]) -> float:
+    """Memory of processes in millions of bytes, what they share divided among all that map it."""
+    total_kb = 0
+    for pid in pids:
+        rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        total_kb += next(int(row.split()[1]) for row in rows if row.startswith("Pss:"))
+    return total_kb * 1024 / 1e6
+
+
+def once_mb(pids: Iterable[int]) -> float:
+    """The same as if no other process shared anything with these: each page once.
+
+    Private pages of each, and of each part of a file the most that one of them has shared. None of
+    them is a fork, so they have nothing else in common.
+    """
+    private_kb = 0
+    shared_kb: dict[str, int] = defaultdict(int)
+    for pid in pids:
+        mapped, shared = "", 0
+        for row in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            name, *values = row.split()
+            if not name.endswith(":"):  # a heading: addresses, rights, offset, device, inode, path
+                mapped, shared = " ".join(values[1:4]), 0
+            elif name.startswith("Private_"):
+                private_kb += int(values[0])
+            elif name in ("Shared_Clean:", "Shared_Dirty:"):
+                shared += int(values[0])
+                shared_kb[mapped] = max(shared_kb[mapped], shared)
+    return (private_kb + sum(shared_kb.values())) * 1024 / 1e6
+
+
+def rss_mb(pids: Iterable[int]) -> float:
+    """Memory of processes in millions of bytes, what they share counted in each."""
+    return sum(status_field(pid, "VmRSS") for pid in pids) * 1024 / 1e6

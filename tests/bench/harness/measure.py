@@ -2,64 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 
+from exporter.capture import bpf
 from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS
-from tests.bench.harness.machine import OtherCpus, is_idle, wait_until_idle
-from tests.bench.harness.programs import EMPTY, Monitor, RunTime
-from tests.bench.harness.wire import FRAME_BYTES, Load, Wire
+from tests.bench.harness.event_reader import reading
+from tests.bench.harness.lab import FRAME_BYTES, Lab, Load
+from tests.bench.harness.machine import cpu_s
+from tests.bench.harness.programs import EMPTY, PER_PACKET, Monitor, RunTime
 
 _SLICE_RUNS = 1000
 """A slice with fewer says nothing."""
 
 _SETTLE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One kind of traffic."""
-
-    name: str
-    says: str
-    load: Load
-    new: bool = False
-    """Every packet is the first of its flow."""
-
-
-POINTS = (
-    Point("1", "one flow", Load(1)),
-    Point("1000", "1,000 flows", Load(1000)),
-    Point("50000", "50,000 flows", Load(50_000)),
-    Point("new", "50,000 flows of one packet each, with their events", Load(50_000), new=True),
-    Point("full", "400,000 flows: the table is full", Load(400_000)),
-    Point("both-1", "one connection, both directions", Load(1, replies=True)),
-    Point("both-1000", "500 connections, both directions", Load(500, replies=True)),
-    Point("both-50000", "25,000 connections, both directions", Load(25_000, replies=True)),
-    Point("ipv6-1", "one flow over IPv6", Load(1, 6)),
-    Point("ipv6-1000", "1,000 flows over IPv6", Load(1000, 6)),
-    Point("ipv6-50000", "50,000 flows over IPv6", Load(50_000, 6)),
-)
+_TEST_RUNS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one program took at one point, in nanoseconds for a packet."""
+    """What one program took for one kind of traffic."""
 
     ns: float
-    """Median of slices of 20 ms."""
-    quiet_ns: float
-    """A tenth of the slices took less."""
-    mean_ns: float
-    ingress_ns: float
-    """Of all runs, like mean_ns; so is egress_ns, which is 0 without replies."""
-    egress_ns: float
+    """For a packet: the median of slices of 20 ms, or the mean where nobody got to look so often.
+    NaN without bpf statistics."""
     packets: int
-    packets_per_s: float
-    overflow: float
-    """Share of the packets that found no room in the table."""
-    others_busy: float
-    """Share of the time that the busiest other CPU had something to do."""
+    overflow: int
+    """Packets that found no room in the table."""
+    dropped_events: int
+    """Events for which the ring had no room."""
+    reader_s: float
+    """CPU time of the reader of events, where there is one."""
 
 
 def mean_ns(runs: RunTime) -> float:
@@ -67,92 +42,60 @@ def mean_ns(runs: RunTime) -> float:
     return runs.ns / runs.times if runs.times else 0.0
 
 
-def each_runs(monitor: Monitor) -> list[RunTime]:
-    """Of the ingress and of the egress program."""
-    return [monitor.runs(direction) for direction in (FLOW_INGRESS, FLOW_EGRESS)]
-
-
-def both(runs: list[RunTime]) -> RunTime:
-    """Of the two together."""
+def all_runs(monitor: Monitor) -> RunTime:
+    """Of both directions."""
+    runs = [monitor.runs(direction) for direction in (FLOW_INGRESS, FLOW_EGRESS)]
     return RunTime(sum(each.ns for each in runs), sum(each.times for each in runs))
-
-
-def since(now: list[RunTime], before: list[RunTime]) -> list[RunTime]:
-    """What came between."""
-    return [RunTime(n.ns - b.ns, n.times - b.times) for n, b in zip(now, before, strict=True)]
 
 
 def slices(samples: list[RunTime]) -> list[float]:
     """Nanoseconds a run between one sample and the next."""
-    steps = since(samples[1:], samples[:-1])
+    steps = (
+        RunTime(now.ns - was.ns, now.times - was.times) for was, now in itertools.pairwise(samples)
+    )
     return [mean_ns(step) for step in steps if step.times >= _SLICE_RUNS]
 
 
-def quantile(values: list[float], share: float) -> float:
-    """The value that *share* of them are below."""
-    return sorted(values)[int(len(values) * share)]
+def measure(monitor: Monitor, lab: Lab, load: Load, seconds: float) -> Cost:
+    """One kind of traffic over one program, whose flows are in the table before it is timed.
 
-
-def measure(monitor: Monitor, wire: Wire, point: Point, seconds: float) -> Cost:
-    """Runs one point over one program. Raises RuntimeError where a packet was not counted."""
+    Raises RuntimeError where a packet was not counted.
+    """
     monitor.reset()
-    sent = 0
-    driver = wire.driver_packets()
-    loaded = each_runs(monitor)
-    with monitor.attached(wire.ifindex):
-        if not point.new:
-            sent = wire.send(point.load, point.load.flows)
-        warm = each_runs(monitor)
-        samples = [both(warm)]
-        began_s = time.monotonic()
-        others = OtherCpus(wire.cpu)
-        if point.new:
-            sent += wire.send(point.load, point.load.flows)
-        else:
-            sent += wire.send_for(
-                point.load, seconds, lambda: samples.append(both(each_runs(monitor)))
-            )
-        took_s = time.monotonic() - began_s
-        others_busy = others.busy_share()
-        packets = sent * (2 if point.load.replies else 1)
-        settle(monitor, both(loaded).times + packets)
-        done = each_runs(monitor)
-    seen = [now - before for now, before in zip(wire.driver_packets(), driver, strict=True)]
-    ran = since(done, loaded)
-    if [runs.times for runs in ran] != seen or sum(seen) != packets:
-        raise RuntimeError(f"{packets} packets, {seen} at the driver, {ran} at the programs")
-    overflow = check(monitor, packets, FRAME_BYTES[point.load.ip_version])
-    timed = since(done, warm)
-    sliced = slices(samples) or [mean_ns(both(timed))]
+    driver = lab.near.statistics()
+    with ExitStack() as at_end:
+        at_end.enter_context(monitor.attached(lab.near))
+        readers = []
+        if monitor.variant == PER_PACKET:
+            readers.append(at_end.enter_context(reading(monitor.events_fd)))
+        sent = lab.send(load, load.flows)
+        reader_s = cpu_s(readers)
+        began, samples = monitor.totals(), [all_runs(monitor)]
+        timed = lab.send_for(load, seconds, lambda: samples.append(all_runs(monitor)))
+        packets = (sent + timed) * (2 if load.replies else 1)
+        settle(monitor, packets, bool(readers))
+        samples.append(all_runs(monitor))
+        reader_s = cpu_s(readers) - reader_s
+    seen = lab.near.statistics() - driver
+    if seen.rx_packets + seen.tx_packets != packets:
+        raise RuntimeError(f"{packets} packets were sent, the driver has {seen}")
+    overflow = check(monitor, packets, FRAME_BYTES[load.ip_version])
+    sliced = sorted(slices(samples) or slices([samples[0], samples[-1]]))
     return Cost(
-        ns=quantile(sliced, 0.5),
-        quiet_ns=quantile(sliced, 0.1),
-        mean_ns=mean_ns(both(timed)),
-        ingress_ns=mean_ns(timed[0]),
-        egress_ns=mean_ns(timed[1]),
-        packets=both(timed).times,
-        packets_per_s=both(timed).times / took_s,
-        overflow=overflow / packets,
-        others_busy=others_busy,
+        ns=sliced[len(sliced) // 2] if sliced else float("nan"),
+        packets=timed * (2 if load.replies else 1),
+        overflow=overflow,
+        dropped_events=monitor.totals().dropped_events - began.dropped_events,
+        reader_s=reader_s,
     )
 
 
-def measure_idle(
-    monitor: Monitor, wire: Wire, point: Point, seconds: float, patience_s: float
-) -> Cost:
-    """The same while the other CPUs are idle: waits for that, and tries again, up to a time."""
-    until_s = time.monotonic() + patience_s
-    while True:
-        wait_until_idle(until_s)
-        cost = measure(monitor, wire, point, seconds)
-        if is_idle(cost.others_busy) or time.monotonic() >= until_s:
-            return cost
-
-
-def settle(monitor: Monitor, runs: int) -> None:
-    """Waits until the programs have seen the last packets that are under way."""
+def settle(monitor: Monitor, packets: int, is_read: bool) -> None:
+    """Waits until the last packets under way are counted, and the reader has read their events."""
     until_s = time.monotonic() + _SETTLE_S
-    while both(each_runs(monitor)).times < runs and time.monotonic() < until_s:
+    while monitor.variant != EMPTY and time.monotonic() < until_s:
+        if monitor.totals().packets >= packets and not (is_read and monitor.events_wait()):
+            return
         time.sleep(0.01)
 
 
@@ -163,8 +106,16 @@ def check(monitor: Monitor, packets: int, frame_bytes: int) -> int:
     totals = monitor.totals()
     if (totals.packets, totals.bytes) != (packets, packets * frame_bytes):
         raise RuntimeError(f"{monitor.variant.name}: {packets} packets sent, counted {totals}")
+    if not monitor.variant.packet_words and not totals.overflow_packets:
+        return 0
     flow_packets, flow_bytes = monitor.flow_sums()
     accounted = (flow_packets + totals.overflow_packets, flow_bytes + totals.overflow_bytes)
     if accounted != (totals.packets, totals.bytes):
         raise RuntimeError(f"{monitor.variant.name}: flows + overflow are {accounted}: {totals}")
     return totals.overflow_packets
+
+
+def test_run_ns(monitor: Monitor, frame: bytes) -> float:
+    """Nanoseconds a run of the ingress program by BPF_PROG_TEST_RUN: one frame over and over."""
+    program = monitor.program_fd(FLOW_INGRESS)
+    return bpf.program_test_run(program, frame, repeat=_TEST_RUNS).duration_ns

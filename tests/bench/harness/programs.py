@@ -32,6 +32,7 @@ from exporter.capture.records import (
 )
 from exporter.capture.ring import FlowEventRing
 from exporter.capture.totals import DeviceTable, Totals
+from tests.e2e.net import End
 
 LAYOUTS = Path(__file__).resolve().parents[1] / "layouts"
 
@@ -43,7 +44,6 @@ _ENABLE_STATS = 32
 _STATS_RUN_TIME = 0
 
 _INFO_BYTES = 208
-_INFO_LENGTHS = 16
 _INFO_RUNS = 192
 
 _HOOKS = {FLOW_INGRESS: bpf.TCX_INGRESS, FLOW_EGRESS: bpf.TCX_EGRESS}
@@ -77,9 +77,12 @@ OURS = Variant("ours", "the exporter's: a line for each direction", None, 1, (6,
 INSPECTING = replace(
     OURS, name="inspecting", says="the same with payload inspection", inspects=True
 )
+PER_PACKET = Variant("per_packet", "an event for each packet, and no table", _PROGRAM)
+NO_TABLE = Variant("no_table", "parsing and totals alone", _TABLE)
 VARIANTS = (
     EMPTY,
-    Variant("no_table", "parsing and totals alone", _TABLE),
+    PER_PACKET,
+    NO_TABLE,
     OURS,
     INSPECTING,
     Variant("two_lines", "two lines for both directions", _TABLE, 2, (6, 8), (7, 9)),
@@ -92,13 +95,6 @@ class RunTime(NamedTuple):
 
     ns: int
     times: int
-
-
-class Sizes(NamedTuple):
-    """Of one loaded program: bytes of machine code, and BPF instructions."""
-
-    jited_bytes: int
-    instructions: int
 
 
 @contextmanager
@@ -167,18 +163,35 @@ class Monitor:
         programs = self._programs
         return programs.ingress_fd if direction == FLOW_INGRESS else programs.egress_fd
 
+    @property
+    def events_fd(self) -> int:
+        """Descriptor of the ring of events."""
+        return self._programs.flow_events_fd
+
+    def events_wait(self) -> bool:
+        """Whether the ring has events that nobody has read."""
+        with mmap.mmap(self.events_fd, 2 * mmap.PAGESIZE, prot=mmap.PROT_READ) as positions:
+            consumer, producer = (
+                struct.unpack_from("=Q", positions, page * mmap.PAGESIZE) for page in (0, 1)
+            )
+        return bool(consumer != producer)
+
     def register(self, ifindex: int) -> None:
         """Makes it the device that is counted."""
         self._devices.put(ifindex, _DEVICE_SLOT, LINK_ETHERNET)
 
     @contextmanager
-    def attached(self, ifindex: int) -> Iterator[None]:
+    def attached(self, end: End) -> Iterator[None]:
         """While this lasts, both programs are first in the device's tcx chains."""
+        ifindex = end.namespace.ifindex(end.device)
         self.register(ifindex)
-        links: list[int] = []
+        links = end.namespace.inside(
+            lambda: [
+                bpf.link_create_tcx(self.program_fd(direction), ifindex, hook)
+                for direction, hook in _HOOKS.items()
+            ]
+        )
         try:
-            for direction, hook in _HOOKS.items():
-                links.append(bpf.link_create_tcx(self.program_fd(direction), ifindex, hook))
             yield
         finally:
             bpf.close_all(links)
@@ -203,11 +216,6 @@ class Monitor:
     def runs(self, direction: int) -> RunTime:
         """Of one program, since it was loaded, while statistics() lasted."""
         return RunTime(*struct.unpack_from("=QQ", self._info(direction), _INFO_RUNS))
-
-    def sizes(self) -> Sizes:
-        """Of the ingress program."""
-        jited, xlated = struct.unpack_from("=II", self._info(FLOW_INGRESS), _INFO_LENGTHS)
-        return Sizes(jited, xlated // 8)
 
     def _info(self, direction: int) -> bytes:
         return _program_info(self.program_fd(direction))

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sends small UDP packets of many flows from AF_PACKET sockets, as fast as it can.
+ * Sends small UDP packets of many flows from AF_PACKET sockets, as fast as it can or at a rate.
  *
- *	sender --device IF --to MAC --flows N (--count N | --seconds S) [--cpu N] [--ipv6]
- *	       [--reply-device IF]
+ *	sender --device IF --to MAC --flows N (--count N | --seconds S) [--pps N] [--cpu N] [--ipv6]
+ *	       [--reply-device IF --reply-namespace FILE]
  *
  * Packets go round-robin over the flows; flow N has a source address of its own in 10.0.0.0/8 or
  * 2001:db8::/96, all else is the same. Addresses do not follow one another: no table is to profit from
- * that. With --reply-device each batch is answered from there, addresses and ports
- * swapped, to an Ethernet address that nobody has. A batch is 64 packets: so soon comes the answer.
+ * that. With --reply-device each batch is answered from there, in that network namespace, addresses
+ * and ports swapped, to an Ethernet address that nobody has. A batch is 64 packets: so soon comes the answer.
  *
  * Prints how many packets were sent from the first device, and as many are answers.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
@@ -27,6 +28,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #define BATCH 64
 #define PAYLOAD_LEN 18
@@ -186,6 +188,27 @@ static void send_batch(struct side *side, uint64_t first, unsigned count, uint64
 	}
 }
 
+/* Sockets stay in the namespace in which they were made. */
+static void enter(const char *namespace)
+{
+	int fd = open(namespace, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || setns(fd, CLONE_NEWNET))
+		die(namespace);
+	close(fd);
+}
+
+/* At a rate, waits until the next packet is due. */
+static void pace(double began_s, uint64_t sent, uint64_t pps)
+{
+	double wait_s = pps ? began_s + (double)sent / (double)pps - now_s() : 0;
+
+	if (wait_s > 0)
+		nanosleep(
+			&(struct timespec){(time_t)wait_s, (long)((wait_s - (time_t)wait_s) * 1e9)},
+			NULL);
+}
+
 /* Every other process that gets this CPU leaves its caches cold: let it be seldom. */
 static void keep_cpu(int cpu)
 {
@@ -202,14 +225,22 @@ static void keep_cpu(int cpu)
 int main(int count, char **words)
 {
 	static const struct option known[] = {
-		{"device", 1, 0, 'd'}, {"to", 1, 0, 't'},	    {"flows", 1, 0, 'f'},
-		{"count", 1, 0, 'c'},  {"seconds", 1, 0, 's'},	    {"cpu", 1, 0, 'C'},
-		{"ipv6", 0, 0, '6'},   {"reply-device", 1, 0, 'r'}, {0, 0, 0, 0},
+		{"device", 1, 0, 'd'},
+		{"to", 1, 0, 't'},
+		{"flows", 1, 0, 'f'},
+		{"count", 1, 0, 'c'},
+		{"seconds", 1, 0, 's'},
+		{"cpu", 1, 0, 'C'},
+		{"ipv6", 0, 0, '6'},
+		{"reply-device", 1, 0, 'r'},
+		{"reply-namespace", 1, 0, 'n'},
+		{"pps", 1, 0, 'p'},
+		{0, 0, 0, 0},
 	};
-	const char *device = NULL, *reply_device = NULL;
+	const char *device = NULL, *reply_device = NULL, *reply_namespace = NULL;
 	unsigned char to[ETH_ALEN] = {0};
-	uint64_t flows = 1, wanted = 0, sent = 0;
-	double seconds = 0, end;
+	uint64_t flows = 1, wanted = 0, sent = 0, pps = 0;
+	double seconds = 0, began;
 	int is_ipv6 = 0, option;
 	struct side *forward, *reply = NULL;
 
@@ -220,6 +251,12 @@ int main(int count, char **words)
 			break;
 		case 'r':
 			reply_device = optarg;
+			break;
+		case 'n':
+			reply_namespace = optarg;
+			break;
+		case 'p':
+			pps = strtoull(optarg, NULL, 10);
 			break;
 		case 't':
 			if (sscanf(optarg, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &to[0], &to[1], &to[2],
@@ -245,15 +282,17 @@ int main(int count, char **words)
 			return 2;
 		}
 	}
-	if (!device || !flows || (!wanted && seconds <= 0)) {
+	if (!device || !flows || (!wanted && seconds <= 0) || !reply_device != !reply_namespace) {
 		fputs("sender: how to call it stands at the top of sender.c\n", stderr);
 		return 2;
 	}
 	forward = open_side(device, to, 0, is_ipv6);
-	if (reply_device)
+	if (reply_device) {
+		enter(reply_namespace);
 		reply = open_side(reply_device, nobody, 1, is_ipv6);
-	end = now_s() + seconds;
-	while (wanted ? sent < wanted : now_s() < end) {
+	}
+	began = now_s();
+	while (wanted ? sent < wanted : now_s() < began + seconds) {
 		unsigned batch = BATCH;
 
 		if (wanted && wanted - sent < BATCH)
@@ -262,6 +301,7 @@ int main(int count, char **words)
 		if (reply)
 			send_batch(reply, sent, batch, flows);
 		sent += batch;
+		pace(began, sent, pps);
 	}
 	printf("%llu\n", (unsigned long long)sent);
 	return 0;

@@ -11,7 +11,14 @@ import pytest
 from exporter.capture import bpf
 from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS
 from tests.bench.harness.measure import check
-from tests.bench.harness.programs import EMPTY, VARIANTS, Monitor, Variant
+from tests.bench.harness.programs import (
+    EMPTY,
+    NO_TABLE,
+    PER_PACKET,
+    VARIANTS,
+    Monitor,
+    Variant,
+)
 from tests.kernel.packets import V4, V6, ether, udp, v4, v6
 
 LOOPBACK_IFINDEX = 1
@@ -20,6 +27,8 @@ ROOMY, TINY = 1024, 64
 """Entries of the table."""
 CONNECTIONS = 60
 ROUNDS = 3
+EVENT_BYTES = 8 + 64
+"""In the ring: its header, and `struct packet_event`."""
 
 WITH_TABLE = [variant for variant in VARIANTS if variant.packet_words]
 
@@ -60,8 +69,7 @@ def test_flows_and_overflow_are_the_totals(variant: Variant, entries: int) -> No
 
 
 def test_without_a_table_everything_overflows() -> None:
-    (variant,) = (each for each in VARIANTS if each.name == "no_table")
-    with closing(Monitor(variant, TINY, RING_BYTES)) as monitor:
+    with closing(Monitor(NO_TABLE, TINY, RING_BYTES)) as monitor:
         size = exchange(monitor, v4, V4)
         assert check(monitor, CONNECTIONS * 2 * ROUNDS, size) == CONNECTIONS * 2 * ROUNDS
 
@@ -70,3 +78,11 @@ def test_the_empty_program_counts_nothing() -> None:
     with closing(Monitor(EMPTY, TINY, RING_BYTES)) as monitor:
         exchange(monitor, v4, V4)
         assert monitor.totals().packets == 0
+
+
+def test_each_packet_is_an_event_or_one_that_found_the_ring_full() -> None:
+    with closing(Monitor(PER_PACKET, TINY, RING_BYTES)) as monitor:
+        exchange(monitor, v4, V4)
+        totals = monitor.totals()
+        assert totals.packets == CONNECTIONS * 2 * ROUNDS
+        assert totals.packets - totals.dropped_events == RING_BYTES // EVENT_BYTES
