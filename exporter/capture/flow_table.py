@@ -130,14 +130,14 @@ class FlowTable:
         it knew whose the flow is. Yields each flow that is known now, and whether it is open. What
         it did not know is left to the next sweep; what was on its way out falls idle once more.
         """
-        for first in self._windows:
-            with self._windows.map(first) as (raw, words):
+        for window in self._windows:
+            with self._windows.map(window) as (raw, words):
                 for place, head in enumerate(words[::_WORDS].tolist()):
                     state = head & _STATE_MASK
                     is_free = state in (FLOW_FREE, FLOW_CLAIM)
-                    if is_free and first not in windows:
+                    if is_free and window.first not in windows:
                         continue  # reading the columns would take memory
-                    slot = first + place
+                    slot = window.first + place
                     counted = words[place * _WORDS + _BYTES_WORD]
                     if is_free or counted < self._folded_bytes[slot]:  # cleared since
                         self._folded_packets[slot] = self._folded_bytes[slot] = 0
@@ -168,11 +168,11 @@ class FlowTable:
 
     def sweep(self) -> Iterator[Sweep]:
         """What has changed since the last sweep, window by window, less those without change."""
-        for first in self._windows:
-            folded = self._folded_bytes[first : first + self._window_slots]
-            with self._windows.map(first) as (raw, words):
+        for window in self._windows:
+            folded = self._folded_bytes[window.first : window.first + window.slots]
+            with self._windows.map(window) as (raw, words):
                 if words[_BYTES_WORD::_WORDS] != folded:
-                    yield self._sweep_window(first, raw, words)
+                    yield self._sweep_window(window.first, raw, words)
 
     def _sweep_window(self, first: int, raw: memoryview, words: memoryview) -> Sweep:
         opened: list[Flow] = []
@@ -201,9 +201,9 @@ class FlowTable:
     def flows(self, slots: Iterable[int]) -> list[Flow]:
         """What the table says of known flows."""
         found: list[Flow] = []
-        for first, members in self._windows.divide(sorted(slots)):
-            with self._windows.map(first) as (raw, _):
-                found += [self._decode(slot, raw, slot - first) for slot in members]
+        for window, members in self._windows.divide(sorted(slots)):
+            with self._windows.map(window) as (raw, _):
+                found += [self._decode(slot, raw, slot - window.first) for slot in members]
         return found
 
     def peer(self, slot: int) -> int | None:
@@ -212,11 +212,12 @@ class FlowTable:
         """
         found = None
         first = slot - slot % FLOW_BUCKET_SLOTS
-        with self._windows.map(first - first % self._window_slots) as (raw, words):
-            place = slot % self._window_slots
+        window = self._windows.around(slot)
+        with self._windows.map(window) as (raw, words):
+            place = slot - window.first
             mine = self._decode(slot, raw, place)
             wanted = words[place * _WORDS] ^ 1 << FLOW_HEAD_DIRECTION
-            begin = first % self._window_slots
+            begin = first - window.first
             heads = words[begin * _WORDS : (begin + FLOW_BUCKET_SLOTS) * _WORDS : _WORDS].tolist()
             for distance, head in enumerate(heads):
                 if (head ^ wanted) & ~_FLAGS_AND_STATE or not self.is_known(first + distance):
@@ -248,10 +249,10 @@ class FlowTable:
         later their counters are final. A flow that has counted since the last sweep is not idle.
         """
         closed = array("I")
-        for first, slots in self._windows.divide(self._timeouts.expired(now_s)):
-            with self._windows.map(first) as (raw, words):
+        for window, slots in self._windows.divide(self._timeouts.expired(now_s)):
+            with self._windows.map(window) as (raw, words):
                 for slot in slots:
-                    place = slot - first
+                    place = slot - window.first
                     head = words[place * _WORDS]
                     if (
                         words[place * _WORDS + _BYTES_WORD] != self._folded_bytes[slot]
@@ -268,28 +269,28 @@ class FlowTable:
     def final_changes(self, slots: Sequence[int]) -> list[Change]:
         """What CLOSING flows have counted since the last sweep, once a grace period has passed."""
         changes: list[Change] = []
-        for first, members in self._windows.divide(slots):
-            with self._windows.map(first) as (_, words):
+        for window, members in self._windows.divide(slots):
+            with self._windows.map(window) as (_, words):
                 for slot in members:
-                    place = slot - first
+                    place = slot - window.first
                     counted = words[place * _WORDS + _BYTES_WORD]
                     changes.append(self._change(slot, words, place, counted))
         return changes
 
     def zero(self, slots: Sequence[int]) -> None:
         """Clears CLOSING entries whose final counters are committed; their state stays CLOSING."""
-        for first, members in self._windows.divide(slots):
-            with self._windows.map(first) as (_, words):
+        for window, members in self._windows.divide(slots):
+            with self._windows.map(window) as (_, words):
                 for slot in members:
-                    place = slot - first
+                    place = slot - window.first
                     words[place * _WORDS + 1 : (place + 1) * _WORDS] = _ZERO_COUNTERS
                     self._folded_packets[slot] = self._folded_bytes[slot] = 0
 
     def free(self, slots: Sequence[int]) -> None:
         """Gives cleared slots back to the kernel program, a grace period after `zero`."""
-        for first, members in self._windows.divide(slots):
-            with self._windows.map(first) as (_, words):
+        for window, members in self._windows.divide(slots):
+            with self._windows.map(window) as (_, words):
                 for slot in members:
-                    words[(slot - first) * _WORDS] = FLOW_FREE
+                    words[(slot - window.first) * _WORDS] = FLOW_FREE
                     self._stage[slot] = _UNKNOWN
         self.entries -= len(slots)

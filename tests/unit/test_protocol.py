@@ -18,7 +18,7 @@ from exporter.capture.closing import Closing
 from exporter.capture.flow_table import FlowTable
 from exporter.capture.grace import GracePeriods
 from exporter.capture.records import ZERO_TOTALS, DeviceTotals, Flow
-from exporter.capture.windows import Windows
+from exporter.capture.windows import Window, Windows
 from exporter.clock import Now
 from exporter.counting import Counting
 from exporter.counts.budget import Budget
@@ -64,8 +64,8 @@ class InterruptedWindows(Windows):
     interrupt: Callable[[], None]
 
     @contextmanager
-    def map(self, first: int) -> Iterator[tuple[memoryview, memoryview]]:
-        with super().map(first) as mapped:
+    def map(self, window: Window) -> Iterator[tuple[memoryview, memoryview]]:
+        with super().map(window) as mapped:
             self.interrupt()
             yield mapped
         self.interrupt()
