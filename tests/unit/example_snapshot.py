@@ -15,6 +15,7 @@ from exporter.counts.snapshot import (
 from exporter.names.attribution import SOURCES, Inspected
 from exporter.names.dns_health import BOUNDS_S, QTYPES, RCODES, DnsHealthCounts
 from exporter.outputs.metrics import BuildInfo
+from exporter.outputs.server import CODES
 
 BUILD = BuildInfo(version="1.2.3", revision="0123abc", bcc="0.26.0", kernel="6.1.0-49-amd64")
 
@@ -85,6 +86,7 @@ SNAPSHOT = Snapshot(
     kernel_memory_bytes=9_699_328,
     stacked_interfaces=1,
     history_errors=tuple((reason, n) for n, reason in enumerate(REASONS, 71)),
+    http_requests=tuple((code, n) for n, code in enumerate(CODES, 81)),
     reloads=Reloads(succeeded=False, succeeded_at_s=1_800_000_007.5),
     rates={
         ("ingress", "example.org", "client", "internet"): (0.1, 28.25),
