@@ -27,7 +27,7 @@ FLAGS = {name for option in OPTIONS for name in (option.flag, flag_of(option.key
     *(flag_of(CONFIG_FILE), "--help", "--version", "--since", "--until"),
 }
 OTHERS_FLAGS = re.compile(
-    r"--(namespace|create-namespace|build|network|read-only|cap-drop|cap-add|seconds|rounds|now)\b"
+    r"--(namespace|create-namespace|build|network|read-only|cap-drop|cap-add|seconds|seed|rounds|now)\b"
 )
 """Of helm, docker, systemctl and benches, which the documents show in use."""
 
