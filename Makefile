@@ -24,10 +24,11 @@ PYTEST_ARGS ?=
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 FUZZ_ARGS ?=
 BENCH_ARGS ?=
+FAULTS_ARGS ?=
 IMAGE_ARGS ?=
 VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' exporter/version.py)
 
-.PHONY: help setup test-setup run test test-slow corpus parts test-parts test-dashboards image test-image lock bench fuzz check format clean
+.PHONY: help setup test-setup run test test-slow corpus faults parts test-parts test-dashboards image test-image lock bench fuzz check format clean
 
 help: ## These lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -52,6 +53,9 @@ test-slow: test-setup ## Tests that take long: two minutes of kills, a million n
 
 corpus: test-setup ## The long replay: one exporter for each capture
 	@$(SUDO) $(BIN)/python -m pytest -m corpus $(PYTEST_ARGS)
+
+faults: test-setup ## Everything that goes wrong, 10 minutes of it, and malformed input; FAULTS_ARGS='--seconds 120 --seed 7'
+	@$(SUDO) $(BIN)/python -m pytest tests/faults -m faults $(FAULTS_ARGS) $(PYTEST_ARGS)
 
 parts: ## Build what test-parts talks to; needs Go, the first time 4 minutes and 1.5 GB for its caches
 	@nice tests/parts/build $(CACHE)/parts

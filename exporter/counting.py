@@ -143,11 +143,11 @@ class Counting:
         *commit* has been called.
         """
         self.drain(now)
-        changes = self._closing.settle()
-        self._fold.add(changes, now)
-        for change in changes:
-            self._decide(self._attribution.closed(change.slot, now.boot_s), now)
-            self._fold.gone(change.slot, now)
+        for changes in self._closing.settle():
+            self._fold.add(changes, now)
+            for change in changes:
+                self._decide(self._attribution.closed(change.slot, now.boot_s), now)
+                self._fold.gone(change.slot, now)
         if self._closing.needs_commit:
             commit(now)
         self._closing.settled()

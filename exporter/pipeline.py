@@ -94,7 +94,7 @@ def run(flags: Mapping[str, Given], values: Mapping[str, Any]) -> None:
         began_at_s = began_s(history, began)
         fold = _make_fold(config, settings, policy, began, began_at_s)
         counting = Counting(kernel, Closing(kernel.table, grace), attribution, fold, began_at_s)
-        recorder = Recorder(history, counting, fold, pins, push.counts, reloading.state, began_at_s)
+        recorder = Recorder(history, counting, fold, pins, push, reloading, serving, began_at_s)
         recorder.go_on(kernel.table, now())
         readable = (*push.readable, *serving.readable, *reloading.readable)
         _give_up(config, history, readable, user_id, group_id)

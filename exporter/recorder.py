@@ -7,7 +7,6 @@ on from what was committed last.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +23,11 @@ from exporter.counts.fold import Fold
 from exporter.counts.history import History
 from exporter.counts.rates import WINDOW_S, Rates
 from exporter.counts.rows import DOMAIN, rows_of
-from exporter.counts.snapshot import DIRECTIONS, OtlpCounts, Reloads, Snapshot
+from exporter.counts.snapshot import DIRECTIONS, Snapshot
 from exporter.pinning import Pinning
+from exporter.pushing import Pushing
+from exporter.reloading import Reloading
+from exporter.serving import Serving
 
 _FOLD, _DEVICES, _WEIGHTS, _BEGAN = "fold", "devices", "weights", "began"
 
@@ -74,20 +76,22 @@ class Recorder:
         counting: Counting,
         fold: Fold,
         pinning: Pinning,
-        pushed: Callable[[], OtlpCounts | None],
-        reloads: Callable[[], Reloads],
+        push: Pushing,
+        reloading: Reloading,
+        serving: Serving,
         began_s: float,
     ) -> None:
-        """*pushed*: how pushing goes, None where nothing is pushed; *reloads*: how the
-        configuration was read last; *began_s*: as of the function of that name.
+        """*push*, *reloading* and *serving* are asked how they fare; *began_s*: as of the function
+        of that name.
         """
         self._history = history
         self._counting = counting
         self._fold = fold
         self._slots = counting.slots
         self._pinning = pinning
-        self._pushed = pushed
-        self._reloads = reloads
+        self._push = push
+        self._reloading = reloading
+        self._serving = serving
         self._began_s = began_s
         self._earlier = Earlier(history.restored_rows, same_map=pinning.is_takeover)
         self._rates = Rates()
@@ -143,8 +147,9 @@ class Recorder:
         own = replace(
             self._counting.snapshot(now),
             history_errors=tuple(self._history.errors.items()),
-            reloads=self._reloads(),
-            otlp=self._pushed(),
+            http_requests=self._serving.requests(),
+            reloads=self._reloading.state(),
+            otlp=self._push.counts(),
         )
         drawn = self._earlier.plus(own)
         rows = rows_of(drawn)

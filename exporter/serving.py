@@ -25,14 +25,15 @@ _log = logging.getLogger(__name__)
 
 
 class Serving:
-    """Who is served how, in the order of these methods."""
+    """Who is served how, in the order of these methods; and how many were."""
 
     def __init__(self, config: WebConfig) -> None:
         """Before privileges are dropped: afterwards no module can be read. Raises ExporterError."""
         from exporter.outputs.allow import Allowed
         from exporter.outputs.connection import Connection
-        from exporter.outputs.server import Server
+        from exporter.outputs.server import CODES, Server
 
+        self._requests = dict.fromkeys(CODES, 0)
         self._telemetry_path = config.telemetry_path
         self._security = None
         self.readable: Sequence[Path] = ()
@@ -46,7 +47,12 @@ class Serving:
             Server,
             connect=self._security.connect if self._security else Connection,
             allows=Allowed(config.allow) if config.allow else lambda remote: True,
+            requests=self._requests,
         )
+
+    def requests(self) -> tuple[tuple[str, int], ...]:
+        """How often a request ended how."""
+        return tuple(self._requests.items())
 
     def serve(self, listener: socket.socket, app: Application) -> Server:
         """Answers, once privileges are dropped."""

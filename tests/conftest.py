@@ -23,7 +23,8 @@ pytest.register_assert_rewrite(
     *(
         f"tests.e2e.{name}"
         for name in ("exporter_process", "kernel_objects", "metrics", "net", "parts", "tap")
-    )
+    ),
+    *(f"tests.faults.{name}" for name in ("catalogue", "node", "watch")),
 )
 
 _NOT_RUN = "not_run"

@@ -38,13 +38,16 @@ from exporter.memory import zeros
 TCP_TIMEOUT_FACTOR = 5
 """TCP flows may be silent this many times longer than others before they count as idle."""
 
+CHANGES_MAX = 512
+"""Slots that are looked at as objects at a time: of what a whole window of new flows takes for a
+moment, little comes back."""
+
 LINGER_S = 10.0
 """How long an ended flow stays, for its last acknowledgements, or as long as an idle one."""
 
 HARDLY_BEGUN_PACKETS = 2
-"""No TCP connection that carried data has so few. One that never came about may be silent no longer
-than other flows, and in a table that is half full no longer than an ended one: so a flood from
-invented addresses holds slots for seconds, not for minutes."""
+"""No TCP connection that carried data has so few. One that never came about may be silent as long as
+other flows, in a table half full as long as an ended one: so floods hold slots for seconds."""
 
 _WORDS = FLOW_ENTRY.size // 8
 _PACKETS_WORD = 6
@@ -71,7 +74,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What was found in one window."""
+    """What was found in one part of a window."""
 
     opened: list[Flow]
     """Flows that no event has announced."""
@@ -167,19 +170,23 @@ class FlowTable:
         return self._tcp_ticks if is_tcp else self._idle_ticks
 
     def sweep(self) -> Iterator[Sweep]:
-        """What has changed since the last sweep, window by window, less those without change."""
+        """What has changed since the last sweep, part by part, less those without change."""
         for window in self._windows:
             folded = self._folded_bytes[window.first : window.first + window.slots]
-            with self._windows.map(window) as (raw, words):
-                if words[_BYTES_WORD::_WORDS] != folded:
-                    yield self._sweep_window(window.first, raw, words)
+            with self._windows.map(window) as (raw, words), words[_BYTES_WORD::_WORDS] as counted:
+                if counted == folded:
+                    continue
+                for begin in range(0, window.slots, CHANGES_MAX):
+                    part = slice(begin, begin + CHANGES_MAX)
+                    if counted[part] != folded[part]:
+                        yield self._sweep_part(window.first, part, raw, words)
 
-    def _sweep_window(self, first: int, raw: memoryview, words: memoryview) -> Sweep:
+    def _sweep_part(self, first: int, part: slice, raw: memoryview, words: memoryview) -> Sweep:
         opened: list[Flow] = []
         changes: list[Change] = []
-        counted = words[_BYTES_WORD::_WORDS].tolist()
-        folded = self._folded_bytes[first : first + self._window_slots].tolist()
-        for place, (now, before) in enumerate(zip(counted, folded, strict=True)):
+        counted = words[_BYTES_WORD::_WORDS][part].tolist()
+        folded = self._folded_bytes[first : first + self._window_slots][part].tolist()
+        for place, (now, before) in enumerate(zip(counted, folded, strict=True), part.start):
             if now == before:
                 continue
             head = words[place * _WORDS]
@@ -266,31 +273,29 @@ class FlowTable:
                     closed.append(slot)
         return closed
 
-    def final_changes(self, slots: Sequence[int]) -> list[Change]:
-        """What CLOSING flows have counted since the last sweep, once a grace period has passed."""
-        changes: list[Change] = []
+    def _places(self, slots: Iterable[int]) -> Iterator[tuple[int, int, memoryview]]:
+        """Each slot, its place in a window, and the words of that."""
         for window, members in self._windows.divide(slots):
             with self._windows.map(window) as (_, words):
                 for slot in members:
-                    place = slot - window.first
-                    counted = words[place * _WORDS + _BYTES_WORD]
-                    changes.append(self._change(slot, words, place, counted))
-        return changes
+                    yield slot, slot - window.first, words
+
+    def final_changes(self, slots: Sequence[int]) -> list[Change]:
+        """What CLOSING flows have counted since the last sweep, once a grace period has passed."""
+        return [
+            self._change(slot, words, place, words[place * _WORDS + _BYTES_WORD])
+            for slot, place, words in self._places(slots)
+        ]
 
     def zero(self, slots: Sequence[int]) -> None:
         """Clears CLOSING entries whose final counters are committed; their state stays CLOSING."""
-        for window, members in self._windows.divide(slots):
-            with self._windows.map(window) as (_, words):
-                for slot in members:
-                    place = slot - window.first
-                    words[place * _WORDS + 1 : (place + 1) * _WORDS] = _ZERO_COUNTERS
-                    self._folded_packets[slot] = self._folded_bytes[slot] = 0
+        for slot, place, words in self._places(slots):
+            words[place * _WORDS + 1 : (place + 1) * _WORDS] = _ZERO_COUNTERS
+            self._folded_packets[slot] = self._folded_bytes[slot] = 0
 
     def free(self, slots: Sequence[int]) -> None:
         """Gives cleared slots back to the kernel program, a grace period after `zero`."""
-        for window, members in self._windows.divide(slots):
-            with self._windows.map(window) as (_, words):
-                for slot in members:
-                    words[(slot - window.first) * _WORDS] = FLOW_FREE
-                    self._stage[slot] = _UNKNOWN
+        for slot, place, words in self._places(slots):
+            words[place * _WORDS] = FLOW_FREE
+            self._stage[slot] = _UNKNOWN
         self.entries -= len(slots)

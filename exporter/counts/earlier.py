@@ -40,6 +40,7 @@ class Earlier:
             dns=None if now.dns is None else self._dns(now.dns),
             dropped_events=self._sums(RING, now.dropped_events),
             history_errors=self._sums("history_errors", now.history_errors),
+            http_requests=self._sums("http_requests", now.http_requests),
             otlp=None if now.otlp is None else self._otlp(now.otlp),
         )
 

@@ -79,6 +79,7 @@ def _of_names(s: Snapshot) -> Iterator[Row]:
 def _of_exporter(s: Snapshot) -> Iterator[Row]:
     yield from _by_label(RING, s.dropped_events, s.created_s)
     yield from _by_label("history_errors", s.history_errors, s.created_s)
+    yield from _by_label("http_requests", s.http_requests, s.created_s)
     if s.otlp is not None:
         yield from _by_label("otlp_exports", s.otlp.exports, s.created_s)
         yield from _by_label("otlp_failures", s.otlp.failures, s.created_s)

@@ -134,6 +134,8 @@ class Snapshot:
     process: ProcessUsage
     history_errors: tuple[tuple[str, int], ...] = ()
     """Times that its file could not be used, by reason."""
+    http_requests: tuple[tuple[str, int], ...] = ()
+    """By the code of the response."""
     rates: Mapping[tuple[str, ...], tuple[float, float]] = field(default_factory=dict)
     """Packets and bytes a second over the last minute, by direction, domain and added labels."""
     reloads: Reloads = Reloads()

@@ -168,6 +168,10 @@ ENTRIES = (
         "Times that the history could not be used as it should: 0 at rest.",
     ),
     Entry(
+        *("counter", "http_requests", 0, "ayaflow_http_requests", ("code",), "{request}"),
+        "HTTP requests by the code of their response; none: left or timed out before it was whole.",
+    ),
+    Entry(
         *("counter", "otlp_exports", 0, "ayaflow_otlp_exports", ("result",), "{request}"),
         "OTLP requests by how they ended: accepted, partial (some points rejected) or dropped.",
     ),

@@ -34,6 +34,10 @@ _RECEIVE = 4096
 _TOO_MANY = text_response(
     "503 Service Unavailable", "Too many requests are being answered.", ("Retry-After", "1")
 )
+NO_RESPONSE = "none"
+CODES = ("200", "400", "401", "404", "405", "431", "500", "503", NO_RESPONSE)
+"""How a request can end: the label `code`. Without a response where its sender left, or took too
+long, before all of it was there."""
 _CLOSABLE = frozenset(State) - {State.ANSWERING}
 """A connection that is being answered belongs to its thread, too."""
 
@@ -50,13 +54,17 @@ class Server:
         limits: Limits | None = None,
         connect: Callable[[socket.socket, str], Connection] = Connection,
         allows: Callable[[str], bool] = lambda remote: True,
+        requests: dict[str, int] | None = None,
     ) -> None:
-        """*connect* takes a client's socket and address; *allows* says whether to answer one."""
+        """*connect* takes a client's socket and address; *allows* says whether to answer one;
+        *requests*: where they are counted, by their CODES.
+        """
         self._listener = listener
         self._app = app
         self._connect = connect
         self._allows = allows
         self._limits = limits or Limits()
+        self.requests = dict.fromkeys(CODES, 0) if requests is None else requests
         self._connections: set[Connection] = set()
         self._answering = 0
         self._answers: deque[tuple[Connection, Response]] = deque()
@@ -214,6 +222,7 @@ class Server:
             self._guarded(connection, partial(self._send, connection, response))
 
     def _send(self, connection: Connection, response: Response) -> None:
+        self.requests[response.status[:3]] += 1
         connection.keep = connection.keep and self._close_by is None
         connection.queue(
             encode(
@@ -262,6 +271,8 @@ class Server:
             self._drop(min(waiting, key=lambda c: c.since))
 
     def _drop(self, connection: Connection) -> None:
+        if connection.state is State.READING and connection.buffer:
+            self.requests[NO_RESPONSE] += 1
         self._watch(connection, 0)
         self._connections.discard(connection)
         connection.close()

@@ -41,10 +41,13 @@ def command(*arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
 class Statistics:
     """What a driver counted, in its own units; `-` gives what was counted between two moments."""
 
-    rx_packets: int
-    rx_bytes: int
-    tx_packets: int
-    tx_bytes: int
+    rx_packets: int = 0
+    rx_bytes: int = 0
+    tx_packets: int = 0
+    tx_bytes: int = 0
+
+    def __add__(self, other: Statistics) -> Statistics:
+        return self - (Statistics() - other)
 
     def __sub__(self, other: Statistics) -> Statistics:
         return Statistics(

@@ -15,6 +15,7 @@ from exporter.counts.snapshot import (
 from exporter.names.attribution import SOURCES, Inspected
 from exporter.names.dns_health import BOUNDS_S, QTYPES, RCODES, DnsHealthCounts
 from exporter.outputs.metrics import BuildInfo
+from exporter.outputs.server import CODES
 from exporter.own_process import ProcessUsage
 
 BUILD = BuildInfo(version="1.2.3", revision="0123abc", bcc="0.26.0", kernel="6.1.0-49-amd64")
@@ -87,6 +88,7 @@ SNAPSHOT = Snapshot(
     stacked_interfaces=1,
     process=ProcessUsage(cpu_s=12.25, resident_bytes=25_165_824, started_s=1_800_000_001.5),
     history_errors=tuple((reason, n) for n, reason in enumerate(REASONS, 71)),
+    http_requests=tuple((code, n) for n, code in enumerate(CODES, 81)),
     reloads=Reloads(succeeded=False, succeeded_at_s=1_800_000_007.5),
     rates={
         ("ingress", "example.org", "client", "internet"): (0.1, 28.25),

@@ -63,9 +63,12 @@ class Exit:
     def end_grace(self) -> list[Change]:
         """One grace period is over; its changes are folded and committed."""
         self.grace.is_over = True
-        changes = self.closing.settle()
+        changes = self.settle()
         self.closing.settled()
         return changes
+
+    def settle(self) -> list[Change]:
+        return [change for part in self.closing.settle() for change in part]
 
     def states(self, *slots: int) -> list[int]:
         return [self.kernel.state(slot) for slot in slots]
@@ -106,7 +109,7 @@ def test_nothing_is_cleared_before_its_last_changes_are_committed(way_out: Exit)
     way_out.add(3)
     way_out.fall_idle()
     way_out.grace.is_over = True
-    assert [change.slot for change in way_out.closing.settle()] == [3]
+    assert [change.slot for change in way_out.settle()] == [3]
     assert any(way_out.kernel.bytes_of(3)[8:])
     assert way_out.grace.started == 1
     way_out.closing.settled()
@@ -117,7 +120,7 @@ def test_nothing_happens_before_the_grace_period_is_over(way_out: Exit) -> None:
     way_out.add(3)
     way_out.fall_idle()
     for _ in range(3):
-        assert way_out.closing.settle() == []
+        assert way_out.settle() == []
         way_out.closing.settled()
     assert way_out.states(3) == [FLOW_CLOSING]
     assert any(way_out.kernel.bytes_of(3)[8:])
@@ -151,6 +154,17 @@ def test_a_batch_goes_together(way_out: Exit) -> None:
     way_out.end_grace()
     assert way_out.kernel.is_clear()
     assert way_out.closing.released == len(slots)
+
+
+def test_the_last_changes_of_many_come_in_parts(
+    way_out: Exit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.capture.closing.CHANGES_MAX", 2)
+    way_out.add(*range(5))
+    way_out.fall_idle()
+    way_out.grace.is_over = True
+    parts = [[change.slot for change in part] for part in way_out.closing.settle()]
+    assert parts == [[0, 1], [2, 3], [4]]
 
 
 def test_flows_that_live_are_left_alone(way_out: Exit) -> None:

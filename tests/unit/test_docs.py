@@ -28,7 +28,7 @@ FLAGS = {name for option in OPTIONS for name in (option.flag, flag_of(option.key
 }
 OTHERS_FLAGS = re.compile(
     r"--(namespace|create-namespace|build|network|read-only|cap-drop|cap-add|now)\b"
-    r"|--(seconds|rounds|only|page)\b"
+    r"|--(seconds|seed|rounds|only|page)\b"
 )
 """Of helm, docker, systemctl and benches, which the documents show in use."""
 

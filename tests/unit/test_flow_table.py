@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.capture.flow_table import (
+    CHANGES_MAX,
     HARDLY_BEGUN_PACKETS,
     LINGER_S,
     TCP_TIMEOUT_FACTOR,
@@ -142,6 +143,18 @@ def test_windows_without_change_are_not_looked_into(kernel: FlowSlots, table: Fl
     kernel.add(WINDOW_SLOTS, 1, 1)
     (only,) = table.sweep()
     assert [change.slot for change in only.changes] == [WINDOW_SLOTS]
+
+
+def test_a_flood_is_found_in_parts_that_take_little_memory(
+    kernel: FlowSlots, table: FlowTable
+) -> None:
+    slots = [*range(2 * CHANGES_MAX + 1), WINDOW_SLOTS - 1]
+    for slot in slots:
+        kernel.insert(slot)
+    sweeps = list(table.sweep())
+    assert [len(each.changes) for each in sweeps] == [CHANGES_MAX, CHANGES_MAX, 1, 1]
+    assert [change.slot for each in sweeps for change in each.changes] == slots
+    assert [flow.slot for each in sweeps for flow in each.opened] == slots
 
 
 def test_packets_that_are_seen_before_their_bytes_are_told_once(

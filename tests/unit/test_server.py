@@ -10,18 +10,23 @@ import contextlib
 import http.client
 import logging
 import os
+import re
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
 
 import pytest
 
+from exporter.outputs import server
 from exporter.outputs.connection import Limits
+from exporter.outputs.http_message import HEAD_MAX
 from exporter.outputs.listen import bind
-from exporter.outputs.server import Server
+from exporter.outputs.server import CODES, NO_RESPONSE, Server
 from exporter.outputs.web import Web
 from tests.unit.example_snapshot import BUILD, SNAPSHOT
 from tests.unit.serving import (
@@ -155,6 +160,37 @@ def test_clients_that_break_off_anywhere_leave_nothing(start: Start) -> None:
             if i % 2:  # with a reset
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert served.get("/metrics")[0] == 200
+
+
+def test_every_request_is_counted_by_its_end(start: Start) -> None:
+    served = start(web=True)
+    requests = served.server.requests
+    assert requests == dict.fromkeys(CODES, 0)
+
+    def is_counted(code: str) -> bool:
+        return requests[code] == 1
+
+    for sent, code in (
+        (GET, "200"),
+        (b"GET /none HTTP/1.0\r\n\r\n", "404"),
+        (b"POST / HTTP/1.0\r\n\r\n", "405"),
+        (b"junk\r\n\r\n", "400"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * HEAD_MAX, "431"),
+        (b"GET / HT", NO_RESPONSE),
+    ):
+        client = served.connect()
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        read_all(client)
+        wait_until(partial(is_counted, code))
+    served.connect().close()  # asks nothing
+    assert sum(requests.values()) == 6
+
+
+def test_every_status_has_its_code() -> None:
+    sources = Path(server.__file__).parent.glob("*.py")
+    statuses = re.findall(r'"([1-5]\d\d) [A-Z]', "".join(each.read_text() for each in sources))
+    assert {*statuses, NO_RESPONSE} == set(CODES)
 
 
 def test_fifty_scrapes_at_once_are_all_served(start: Start) -> None:
