@@ -333,7 +333,8 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
  * How much to copy of *len* bytes: *most* at most, a power of two; 0 where there are none. The verifier
  * must see that it is within 1 and *most*. So what is bounded is one less, hidden from the compiler, which
  * would else drop what bounds it: a mask, or with COMPARE_LENGTHS a comparison. Of a comparison some
- * verifiers lose what they learn; with the mask that of Linux 6.1 finds no end.
+ * verifiers lose what they learn; with the mask that of Linux 6.1 may find no end. The sum is hidden too:
+ * else the compiler asks for 0 by comparing both, after which Linux 6.12 knows of neither what it was.
  */
 static __always_inline __u64 copy_len(__u64 len, const __u64 most)
 {
@@ -348,8 +349,9 @@ static __always_inline __u64 copy_len(__u64 len, const __u64 most)
 		return 0;
 	less_one &= most - 1;
 #endif
+	less_one++;
 	asm volatile("" : "+r"(less_one));
-	return less_one + 1;
+	return less_one;
 }
 
 static __always_inline void send_payload(struct __sk_buff *skb, const struct packet *packet,
