@@ -66,6 +66,7 @@ RING(flow_events, FLOW_EVENT_PAGES);
 struct payload_record {
 	struct payload_event event;
 	__u8 data[PAYLOAD_DATA_MAX];
+	struct payload rest; /* in memory, of which the verifier remembers nothing: its paths meet here */
 };
 
 RING(payloads, PAYLOAD_PAGES);
@@ -333,8 +334,7 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
  * How much to copy of *len* bytes: *most* at most, a power of two; 0 where there are none. The verifier
  * must see that it is within 1 and *most*. So what is bounded is one less, hidden from the compiler, which
  * would else drop what bounds it: a mask, or with COMPARE_LENGTHS a comparison. Of a comparison some
- * verifiers lose what they learn; with the mask that of Linux 6.1 may find no end. The sum is hidden too:
- * else the compiler asks for 0 by comparing both, after which Linux 6.12 knows of neither what it was.
+ * verifiers lose what they learn; with the mask that of Linux 6.1 finds no end.
  */
 static __always_inline __u64 copy_len(__u64 len, const __u64 most)
 {
@@ -355,16 +355,12 @@ static __always_inline __u64 copy_len(__u64 len, const __u64 most)
 }
 
 static __always_inline void send_payload(struct __sk_buff *skb, const struct packet *packet,
-					 __u64 head, __u32 slot, struct payload payload,
+					 __u64 head, __u32 slot, struct payload_record *record,
 					 struct device_totals *cell)
 {
-	__u32 zero = 0;
-	struct payload_record *record = (void *)payload_scratch.lookup(&zero);
 	__be32 sequence = 0;
 	int i;
 
-	if (!record)
-		return;
 	if (packet->protocol == PROTOCOL_TCP)
 		bpf_skb_load_bytes(skb, packet->l4_offset + TCP_SEQUENCE_OFFSET, &sequence, 4);
 	record->event.boot_ns = bpf_ktime_get_boot_ns();
@@ -376,17 +372,17 @@ static __always_inline void send_payload(struct __sk_buff *skb, const struct pac
 	record->event.segment_len = packet->protocol == PROTOCOL_UDP ? skb->gso_size : 0;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < PAYLOAD_CHUNKS_MAX; i++) {
-		__u64 len = copy_len(payload.len, PAYLOAD_DATA_MAX);
+		__u64 len = copy_len(record->rest.len, PAYLOAD_DATA_MAX);
 
-		if (!len || bpf_skb_load_bytes(skb, payload.offset, record->data, len) != 0)
+		if (!len || bpf_skb_load_bytes(skb, record->rest.offset, record->data, len) != 0)
 			return;
 		record->event.data_len = len;
 		if (payloads.ringbuf_output(record, sizeof(record->event) + len, wakeup()) != 0)
 			cell->dropped_payloads++;
 		if (packet->protocol == PROTOCOL_UDP)
 			return;
-		payload.offset += len;
-		payload.len -= len;
+		record->rest.offset += len;
+		record->rest.len -= len;
 		record->event.sequence += len;
 	}
 }
@@ -396,7 +392,8 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 				    struct flow_entry *flow, __u32 slot, __u64 head,
 				    struct device_totals *cell)
 {
-	struct payload payload = find_payload(skb, packet);
+	__u32 zero = 0;
+	struct payload_record *record = (void *)payload_scratch.lookup(&zero);
 	union {
 		struct payload_start start;
 		__u8 bytes[PAYLOAD_START_MAX];
@@ -404,21 +401,25 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 	__u32 inspection;
 	__u64 len;
 
-	if (payload.len == 0)
+	if (!record)
+		return;
+	record->rest = find_payload(skb, packet);
+	asm volatile("" ::: "memory");
+	if (record->rest.len == 0)
 		return;
 	if (!is_dns(packet)) {
 		if (!flow)
 			return;
-		len = copy_len(payload.len, sizeof(begin));
-		if (!len || bpf_skb_load_bytes(skb, payload.offset, &begin, len) != 0)
+		len = copy_len(record->rest.len, sizeof(begin));
+		if (!len || bpf_skb_load_bytes(skb, record->rest.offset, &begin, len) != 0)
 			return;
 		inspection = flow->key.inspection;
-		payload.len = wanted_of(&begin.start, packet->protocol, payload.len,
-					flow->head & FLOW_OPENER << FLOW_HEAD_FLAGS, &inspection);
+		record->rest.len = wanted_of(&begin.start, packet->protocol, record->rest.len,
+					     flow->head & FLOW_OPENER << FLOW_HEAD_FLAGS, &inspection);
 		flow->key.inspection = inspection;
 	}
-	if (payload.len)
-		send_payload(skb, packet, head, slot, payload, cell);
+	if (record->rest.len)
+		send_payload(skb, packet, head, slot, record, cell);
 }
 #endif
 
