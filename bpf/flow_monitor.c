@@ -66,7 +66,7 @@ RING(flow_events, FLOW_EVENT_PAGES);
 struct payload_record {
 	struct payload_event event;
 	__u8 data[PAYLOAD_DATA_MAX];
-	struct payload rest; /* in memory, of which the verifier remembers nothing: its paths meet here */
+	struct payload rest; /* here for the verifier, which else asks where all of it came from */
 };
 
 RING(payloads, PAYLOAD_PAGES);
@@ -334,7 +334,8 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
  * How much to copy of *len* bytes: *most* at most, a power of two; 0 where there are none. The verifier
  * must see that it is within 1 and *most*. So what is bounded is one less, hidden from the compiler, which
  * would else drop what bounds it: a mask, or with COMPARE_LENGTHS a comparison. Of a comparison some
- * verifiers lose what they learn; with the mask that of Linux 6.1 finds no end.
+ * verifiers lose what they learn; with the mask others take longer. The sum is hidden too: else the
+ * compiler asks for 0 by comparing both, after which Linux 6.12 knows of neither what it was.
  */
 static __always_inline __u64 copy_len(__u64 len, const __u64 most)
 {
@@ -404,7 +405,8 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 	if (!record)
 		return;
 	record->rest = find_payload(skb, packet);
-	asm volatile("" ::: "memory");
+	/* Or the compiler would go on with what it has just stored. */
+	asm volatile("" : "+m"(record->rest));
 	if (record->rest.len == 0)
 		return;
 	if (!is_dns(packet)) {
@@ -414,8 +416,9 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 		if (!len || bpf_skb_load_bytes(skb, record->rest.offset, &begin, len) != 0)
 			return;
 		inspection = flow->key.inspection;
-		record->rest.len = wanted_of(&begin.start, packet->protocol, record->rest.len,
-					     flow->head & FLOW_OPENER << FLOW_HEAD_FLAGS, &inspection);
+		record->rest.len =
+			wanted_of(&begin.start, packet->protocol, record->rest.len,
+				  flow->head & FLOW_OPENER << FLOW_HEAD_FLAGS, &inspection);
 		flow->key.inspection = inspection;
 	}
 	if (record->rest.len)

@@ -176,7 +176,10 @@ static __always_inline struct frame frame_of(struct __sk_buff *skb)
  */
 static __always_inline __u32 forget(const struct frame *frame, __u32 offset)
 {
-	/* Not by xor: before Linux 6.10 the verifier has no bounds for one with what it does not know. */
+	/*
+	 * Not by xor: before Linux 6.10 the verifier has no bounds for one with what it does not know.
+	 * Masked last, so that all are bounded alike.
+	 */
 	return (offset + frame->zero) & PARSE_OFFSET_MASK;
 }
 
