@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -175,13 +176,13 @@ class Exporter:
             assert word not in self.log, self.log
 
     def kill(self) -> None:
-        """Ends all of it at once, whatever state it is in."""
+        """Ends all of it at once, whatever state it is in: none sees another end, and tidies up."""
         self._ended = True
-        for pid in self.pids():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        pids = self.pids()
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
         self.running.wait()
 
     def close(self) -> None:
