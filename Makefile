@@ -51,7 +51,7 @@ test: test-setup ## All tests, as root (they load the program and make network n
 test-slow: test-setup ## Tests that take long: two minutes of kills, a million names
 	@$(SUDO) $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
-test-kernels: test-setup ## Tests on older and newer kernels and arm64, emulated by qemu; KERNELS='bookworm'
+test-kernels: test-setup ## Tests on other kernels and arm64, emulated: an hour and more; KERNELS='bookworm'
 	@.ci/apt-install $(KERNEL_TEST_PACKAGES)
 	@$(SUDO) $(BIN)/python -m tests.kernels $(KERNELS)
 

@@ -19,6 +19,9 @@ _LIMIT_S = 3600
 _PATIENCE = 20
 """How many times as long as on a real machine what tests wait for may take."""
 
+_TAKEOVER = "test_a_start_that_takes_over_loses_and_repeats_nothing"
+_EXACT = "test_sigterm_leaves_nothing"
+
 _LEFT_OUT = {
     "test_corpus.py": "what captures hold is parsed the same by every kernel",
     "test_corpus_bytes.py": "the same",
@@ -39,10 +42,6 @@ def _counting(mode: str) -> str:
             f"'tests/e2e/test_attach.py::{_EXACT}[{mode}]'",
         ]
     )
-
-
-_TAKEOVER = "test_a_start_that_takes_over_loses_and_repeats_nothing"
-_EXACT = "test_sigterm_leaves_nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,8 @@ def _run(row: Row) -> Outcome:
     pytest = "python3 -m pytest -q --color no --durations 15"
     command = f"uname -r; AYAFLOW_TEST_PATIENCE={_PATIENCE} {pytest} {row.tests}"
     boot = [str(_HERE / "boot"), str(_CACHE), row.suite, row.architecture, command, row.parameters]
-    log = _CACHE / f"{row.suite}-{row.architecture}{row.parameters.replace('=', '-')}.log"
+    name = "-".join(filter(None, (row.suite, row.architecture, row.parameters.replace("=", "-"))))
+    log = _CACHE / f"{name}.log"
     _CACHE.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with log.open("wb") as output:
