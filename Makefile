@@ -16,6 +16,7 @@ SITE = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"
 PACKAGES := python3-bpfcc python3-venv
 TEST_PACKAGES := 'bpftool|linux-tools-generic' clang-format curl dnsmasq-base ethtool gcc iperf3 iproute2 \
 	libc6-dev nftables nginx-light openssl procps systemd tcpreplay tshark util-linux
+KERNEL_TEST_PACKAGES := cpio debian-archive-keyring kmod mmdebstrap qemu-system-arm qemu-system-x86
 
 PORT ?= 10517
 ARGS ?=
@@ -25,10 +26,11 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 FUZZ_ARGS ?=
 BENCH_ARGS ?=
 FAULTS_ARGS ?=
+KERNELS ?=
 IMAGE_ARGS ?=
 VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' exporter/version.py)
 
-.PHONY: help setup test-setup run test test-slow corpus faults parts test-parts test-dashboards image test-image lock bench fuzz check format clean
+.PHONY: help setup test-setup run test test-slow test-kernels corpus faults parts test-parts test-dashboards image test-image lock bench fuzz check format clean
 
 help: ## These lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -50,6 +52,10 @@ test: test-setup ## All tests, as root (they load the program and make network n
 
 test-slow: test-setup ## Tests that take long: two minutes of kills, a million names
 	@$(SUDO) $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+test-kernels: test-setup ## Tests on other kernels and arm64, emulated: an hour and more; KERNELS='bookworm'
+	@.ci/apt-install $(KERNEL_TEST_PACKAGES)
+	@$(SUDO) $(BIN)/python -m tests.kernels $(KERNELS)
 
 corpus: test-setup ## The long replay: one exporter for each capture
 	@$(SUDO) $(BIN)/python -m pytest -m corpus $(PYTEST_ARGS)

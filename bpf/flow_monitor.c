@@ -66,6 +66,7 @@ RING(flow_events, FLOW_EVENT_PAGES);
 struct payload_record {
 	struct payload_event event;
 	__u8 data[PAYLOAD_DATA_MAX];
+	struct payload rest; /* here for the verifier, which else asks where all of it came from */
 };
 
 RING(payloads, PAYLOAD_PAGES);
@@ -345,7 +346,8 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
  * How much to copy of *len* bytes: *most* at most, a power of two; 0 where there are none. The verifier
  * must see that it is within 1 and *most*. So what is bounded is one less, hidden from the compiler, which
  * would else drop what bounds it: a mask, or with COMPARE_LENGTHS a comparison. Of a comparison some
- * verifiers lose what they learn; with the mask that of Linux 6.1 finds no end.
+ * verifiers lose what they learn; with the mask others take longer. The sum is hidden too: else the
+ * compiler asks for 0 by comparing both, after which Linux 6.12 knows of neither what it was.
  */
 static __always_inline __u64 copy_len(__u64 len, const __u64 most)
 {
@@ -360,21 +362,18 @@ static __always_inline __u64 copy_len(__u64 len, const __u64 most)
 		return 0;
 	less_one &= most - 1;
 #endif
+	less_one++;
 	asm volatile("" : "+r"(less_one));
-	return less_one + 1;
+	return less_one;
 }
 
 static __always_inline void send_payload(struct __sk_buff *skb, const struct packet *packet,
-					 __u64 head, __u32 slot, struct payload payload,
+					 __u64 head, __u32 slot, struct payload_record *record,
 					 struct device_totals *cell)
 {
-	__u32 zero = 0;
-	struct payload_record *record = (void *)payload_scratch.lookup(&zero);
 	__be32 sequence = 0;
 	int i;
 
-	if (!record)
-		return;
 	if (packet->protocol == PROTOCOL_TCP)
 		bpf_skb_load_bytes(skb, packet->l4_offset + TCP_SEQUENCE_OFFSET, &sequence, 4);
 	record->event.boot_ns = bpf_ktime_get_boot_ns();
@@ -386,17 +385,17 @@ static __always_inline void send_payload(struct __sk_buff *skb, const struct pac
 	record->event.segment_len = packet->protocol == PROTOCOL_UDP ? skb->gso_size : 0;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < PAYLOAD_CHUNKS_MAX; i++) {
-		__u64 len = copy_len(payload.len, PAYLOAD_DATA_MAX);
+		__u64 len = copy_len(record->rest.len, PAYLOAD_DATA_MAX);
 
-		if (!len || bpf_skb_load_bytes(skb, payload.offset, record->data, len) != 0)
+		if (!len || bpf_skb_load_bytes(skb, record->rest.offset, record->data, len) != 0)
 			return;
 		record->event.data_len = len;
 		if (payloads.ringbuf_output(record, sizeof(record->event) + len, wakeup()) != 0)
 			cell->dropped_payloads++;
 		if (packet->protocol == PROTOCOL_UDP)
 			return;
-		payload.offset += len;
-		payload.len -= len;
+		record->rest.offset += len;
+		record->rest.len -= len;
 		record->event.sequence += len;
 	}
 }
@@ -406,7 +405,8 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 				    struct flow_entry *flow, __u32 slot, __u64 head,
 				    struct device_totals *cell)
 {
-	struct payload payload = find_payload(skb, packet);
+	__u32 zero = 0;
+	struct payload_record *record = (void *)payload_scratch.lookup(&zero);
 	union {
 		struct payload_start start;
 		__u8 bytes[PAYLOAD_START_MAX];
@@ -414,21 +414,27 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 	__u32 inspection;
 	__u64 len;
 
-	if (payload.len == 0)
+	if (!record)
+		return;
+	record->rest = find_payload(skb, packet);
+	/* Or the compiler would go on with what it has just stored. */
+	asm volatile("" : "+m"(record->rest));
+	if (record->rest.len == 0)
 		return;
 	if (!is_dns(packet)) {
 		if (!flow)
 			return;
-		len = copy_len(payload.len, sizeof(begin));
-		if (!len || bpf_skb_load_bytes(skb, payload.offset, &begin, len) != 0)
+		len = copy_len(record->rest.len, sizeof(begin));
+		if (!len || bpf_skb_load_bytes(skb, record->rest.offset, &begin, len) != 0)
 			return;
 		inspection = flow->key.inspection;
-		payload.len = wanted_of(&begin.start, packet->protocol, payload.len,
-					flow->head & FLOW_OPENER << FLOW_HEAD_FLAGS, &inspection);
+		record->rest.len =
+			wanted_of(&begin.start, packet->protocol, record->rest.len,
+				  flow->head & FLOW_OPENER << FLOW_HEAD_FLAGS, &inspection);
 		flow->key.inspection = inspection;
 	}
-	if (payload.len)
-		send_payload(skb, packet, head, slot, payload, cell);
+	if (record->rest.len)
+		send_payload(skb, packet, head, slot, record, cell);
 }
 #endif
 

@@ -132,6 +132,7 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 jumbo_len; /* of a jumbo option header, which no segment on the wire carries */
 	__u32 l3_offset; /* where the IP header begins */
+	__u32 ip_len; /* as IP states it, with its own header; 0 where it states none */
 	__u32 l4_offset; /* where the header after the IP headers begins */
 	__u32 headers_len; /* all headers: what segmentation repeats in front of each segment */
 };
@@ -175,8 +176,11 @@ static __always_inline struct frame frame_of(struct __sk_buff *skb)
  */
 static __always_inline __u32 forget(const struct frame *frame, __u32 offset)
 {
-	/* Not by xor: before Linux 6.10 the verifier has no bounds for one with what it does not know. */
-	return (offset & PARSE_OFFSET_MASK) + frame->zero;
+	/*
+	 * Not by xor: before Linux 6.10 the verifier has no bounds for one with what it does not know.
+	 * Masked last, so that all are bounded alike.
+	 */
+	return (offset + frame->zero) & PARSE_OFFSET_MASK;
 }
 
 /* The header of *len* bytes at *offset*, or 0 where the packet ends before it does. */
@@ -233,6 +237,7 @@ static __always_inline int parse_ipv4(const struct frame *frame, __u32 offset,
 	packet->family = 4;
 	packet->key.source[0] = ip->source;
 	packet->key.destination[0] = ip->destination;
+	packet->ip_len = bpf_ntohs(ip->total_len);
 	packet->protocol = ip->protocol;
 	packet->l4_offset = offset + (ip->version_ihl & 0xf) * 4;
 	packet->headers_len = packet->l4_offset;
@@ -256,6 +261,8 @@ static __always_inline int parse_ipv6(const struct frame *frame, __u32 offset,
 	packet->key.source[1] = ip->source[1];
 	packet->key.destination[0] = ip->destination[0];
 	packet->key.destination[1] = ip->destination[1];
+	if (ip->payload_len)
+		packet->ip_len = sizeof(*ip) + bpf_ntohs(ip->payload_len);
 	protocol = ip->next_header;
 	offset += sizeof(*ip);
 #pragma clang loop unroll(disable)
@@ -369,6 +376,7 @@ static __always_inline void forget_packet(const struct frame *frame, struct pack
 	packet->protocol ^= frame->zero;
 	packet->tcp_flags ^= frame->zero;
 	packet->jumbo_len ^= frame->zero;
+	packet->ip_len ^= frame->zero;
 	packet->l3_offset = forget(frame, packet->l3_offset);
 	packet->l4_offset = forget(frame, packet->l4_offset);
 	packet->headers_len = forget(frame, packet->headers_len);

@@ -60,28 +60,13 @@ struct payload_start {
 static __always_inline struct payload find_payload(struct __sk_buff *skb,
 						   const struct packet *packet)
 {
-	struct frame frame = linear_part(skb);
 	struct payload none = {};
 	struct payload payload = {.offset = packet->headers_len};
 	__u32 end = skb->len;
-	const struct ipv4_header *ipv4;
-	const struct ipv6_header *ipv6;
-	__u32 ip_len = 0, header_len;
+	__u32 header_len;
 
-	if (!skb->gso_size && packet->family == 4) {
-		ipv4 = header_at(&frame, packet->l3_offset, sizeof(*ipv4));
-		if (!ipv4)
-			return none;
-		ip_len = bpf_ntohs(ipv4->total_len);
-	} else if (!skb->gso_size) {
-		ipv6 = header_at(&frame, packet->l3_offset, sizeof(*ipv6));
-		if (!ipv6)
-			return none;
-		if (ipv6->payload_len)
-			ip_len = sizeof(*ipv6) + bpf_ntohs(ipv6->payload_len);
-	}
-	if (ip_len && packet->l3_offset + ip_len < end)
-		end = packet->l3_offset + ip_len;
+	if (!skb->gso_size && packet->ip_len && packet->l3_offset + packet->ip_len < end)
+		end = packet->l3_offset + packet->ip_len;
 	header_len = packet->headers_len - packet->l4_offset; /* none in later fragments */
 	if (header_len < (packet->protocol == PROTOCOL_TCP ? TCP_HEADER_LEN_MIN : UDP_HEADER_LEN) ||
 	    end <= payload.offset)

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
+
+_FLOOR = (5, 15)
+_FLOOR_ARM64 = (5, 18)
+"""The first whose JIT has the atomic operations."""
 
 CAPABILITIES = {
     "CAP_CHOWN": 0,
@@ -46,6 +51,20 @@ NO_BCC = (
     "install python3-bpfcc (Debian, Ubuntu), and use /usr/bin/python3 or a virtual environment made"
     " from it with --system-site-packages; the package bcc on PyPI is something else"
 )
+
+
+def kernel_version(release: str) -> tuple[int, int]:
+    """The two numbers that `uname -r` begins with; zeros where it does not."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def kernel_too_old(release: str, machine: str) -> str | None:
+    """What to do where the program cannot be loaded by this kernel; None where it can."""
+    floor = _FLOOR_ARM64 if machine == "aarch64" else _FLOOR
+    if kernel_version(release) >= floor:
+        return None
+    return f"{release} on {machine} is too old: {floor[0]}.{floor[1]} or later is needed"
 
 
 def no_package(setting: str, package: str) -> str:

@@ -17,9 +17,6 @@ from exporter.system import System
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 
-_FLOOR = (5, 15)
-_FLOOR_ARM64 = (5, 18)
-"""The first whose JIT has the atomic operations."""
 _TESTED = (6, 1)
 _TCX = (6, 6)
 _MAPS_WITHOUT_CAPABILITY = (5, 19)
@@ -52,19 +49,13 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _version(system: System) -> tuple[int, int]:
-    match = re.match(r"(\d+)\.(\d+)", system.release)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
 def kernel(system: System) -> Finding:
     """The version, against the floor and against what is tested."""
     fact = f"{system.release} on {system.machine}"
-    floor = _FLOOR_ARM64 if system.machine == "aarch64" else _FLOOR
-    if _version(system) < floor:
-        wanted = ".".join(map(str, floor))
-        return Finding(FAIL, "kernel", f"{fact} is too old: {wanted} or later is needed")
-    if _version(system) < _TESTED:
+    too_old = advice.kernel_too_old(system.release, system.machine)
+    if too_old:
+        return Finding(FAIL, "kernel", too_old)
+    if advice.kernel_version(system.release) < _TESTED:
         return Finding(
             WARN, "kernel", f"{fact} has all that is needed, but 6.1 is the oldest that is tested"
         )
@@ -123,7 +114,7 @@ def attaching(system: System) -> Finding:
     error = system.tcx_error()
     if error == 0:
         return Finding(OK, "attaching", "tcx")
-    if error in (errno.EPERM, errno.EACCES) and _version(system) >= _TCX:
+    if error in (errno.EPERM, errno.EACCES) and advice.kernel_version(system.release) >= _TCX:
         return Finding(OK, "attaching", "tcx, by the kernel's version: it may not be asked")
     found = [_module(system, name) for name in ("sch_ingress", "cls_bpf")]
     if False in found:
@@ -225,7 +216,7 @@ def unprivileged_bpf(system: System) -> Finding:
     """What the server may still do when it has no capability."""
     setting = system.read("/proc/sys/kernel/unprivileged_bpf_disabled").strip() or "unknown"
     fact = f"kernel.unprivileged_bpf_disabled is {setting}"
-    if setting in ("1", "2") and _version(system) < _MAPS_WITHOUT_CAPABILITY:
+    if setting in ("1", "2") and advice.kernel_version(system.release) < _MAPS_WITHOUT_CAPABILITY:
         return Finding(
             WARN,
             "unprivileged bpf",

@@ -39,15 +39,14 @@ TCP_TIMEOUT_FACTOR = 5
 """TCP flows may be silent this many times longer than others before they count as idle."""
 
 CHANGES_MAX = 512
-"""Slots that are looked at as objects at a time: of what a whole window of new flows takes for a
-moment, little comes back."""
+"""Slots that are objects at a time: of what a window of new flows takes, little is given back."""
 
 LINGER_S = 10.0
 """How long an ended flow stays, for its last acknowledgements, or as long as an idle one."""
 
 HARDLY_BEGUN_PACKETS = 2
-"""No TCP connection that carried data has so few. One that never came about may be silent as long as
-other flows, in a table half full as long as an ended one: so floods hold slots for seconds."""
+"""No TCP connection that carried data has so few. One that never came about may be silent as long
+as other flows, in a table half full as long as an ended one: floods hold slots for seconds."""
 
 _WORDS = FLOW_ENTRY.size // 8
 _PACKETS_WORD = 6

@@ -24,7 +24,8 @@ from exporter.capture.directions import RefusedError, load_both
 from exporter.capture.layout import new_hash_keys, read_map
 from exporter.errors import ExporterError
 
-LOAD_TIMEOUT_S = 60.0
+LOAD_TIMEOUT_S = 300.0
+"""What a machine with a tenth of a CPU needs less than, though three ways to load are tried."""
 
 _log = logging.getLogger(__name__)
 
@@ -272,8 +273,12 @@ def _load_once(
 
 
 def _explain(error: str) -> str:
-    """bcc does not say which privilege it lacks, so where one is missing, that is the reason."""
+    """bcc says neither which privilege it lacks nor that the kernel is too old."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     if advice.missing(status, advice.NEEDED):
         return advice.explain_bpf_error(errno.EPERM)
+    kernel = os.uname()
+    too_old = advice.kernel_too_old(kernel.release, kernel.machine)
+    if too_old:
+        return f"the kernel {too_old}"
     return f"the kernel program cannot be loaded ({error}); ayaflow-exporter check-system says why"

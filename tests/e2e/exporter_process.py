@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from types import TracebackType
 from tests.e2e.kernel_objects import KernelObjects, attached_objects
 from tests.e2e.metrics import Metrics, check_driver, check_identity
 from tests.e2e.net import End, Namespace, Statistics
-from tests.e2e.waiting import wait_until
+from tests.e2e.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 10517
@@ -124,7 +125,7 @@ class Exporter:
         path: str = "/metrics",
         method: str = "GET",
         headers: dict[str, str] | None = None,
-        timeout_s: float = _HTTP_S,
+        timeout_s: float = _HTTP_S * PATIENCE,
     ) -> Response:
         """Asks from inside the namespace. Raises OSError where nobody answers."""
         plug = self.namespace.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -165,7 +166,7 @@ class Exporter:
     def wait_ended(self, expect: int) -> None:
         """Waits for the end of all its processes."""
         self._ended = True
-        code = self.running.wait(_STOP_S)
+        code = self.running.wait(_STOP_S * PATIENCE)
         assert code == expect, f"exit code {code}:\n{self.log}"
         self.check_words()
         wait_until(lambda: not self.pids(), _STOP_S)
@@ -175,13 +176,13 @@ class Exporter:
             assert word not in self.log, self.log
 
     def kill(self) -> None:
-        """Ends all of it at once, whatever state it is in."""
+        """Ends all of it at once, whatever state it is in: none sees another end, and tidies up."""
         self._ended = True
-        for pid in self.pids():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        pids = self.pids()
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
         self.running.wait()
 
     def close(self) -> None:

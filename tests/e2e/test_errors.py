@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter import advice
 from tests.e2e.exporter_process import PORT, ROOT, Exporter, exporter_command, let_everybody_in
 from tests.e2e.kernel_objects import attached_objects
 from tests.e2e.net import Namespace, Network
@@ -65,12 +66,66 @@ def test_an_unprivileged_start(host: Namespace, tmp_path: Path) -> None:
     assert "CAP_BPF" in said
 
 
-@pytest.mark.parametrize("missing", ["bpf", "net_admin"])
+def _without_capability(name: str) -> tuple[str, ...]:
+    """*name*: as advice has it. CAP_SYS_ADMIN, which has others in it, goes as well."""
+    dropped = f"-{name.removeprefix('CAP_').lower()},-sys_admin"
+    return ("setpriv", "--bounding-set", dropped, "--inh-caps", dropped)
+
+
+def _check_system(namespace: Namespace, *before: str) -> dict[str, str]:
+    """What `check-system` finds, by the name of the check: the level and the text."""
+    said = subprocess.run(
+        namespace.wrap(*before, *exporter_command("check-system")),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    found = {}
+    for line in said.stdout.splitlines():
+        name, _, text = line[5:].partition(": ")
+        found[name] = f"{line[:4].strip()} {text}"
+    assert said.returncode == any(text.startswith("FAIL ") for text in found.values())
+    return found
+
+
+@pytest.mark.parametrize("missing", advice.NEEDED)
 def test_a_start_without_one_capability(host: Namespace, missing: str) -> None:
-    dropped = f"-{missing},-sys_admin"
-    without = ("setpriv", "--bounding-set", dropped, "--inh-caps", dropped)
+    without = _without_capability(missing)
     said = _fails(host, *without, *exporter_command("--interface", "eth0"))
-    assert f"CAP_{missing.upper()}" in said
+    assert missing in said
+    found = _check_system(host, *without)["capabilities"]
+    assert found.startswith(f"FAIL without {missing} {advice.NEEDED[missing]}: ")
+
+
+@pytest.mark.parametrize("missing", advice.GIVING_UP)
+def test_check_system_names_the_capability_that_is_missed_later(
+    host: Namespace, missing: str
+) -> None:
+    found = _check_system(host, *_without_capability(missing))
+    follows = f"warn without {missing} {advice.GIVING_UP[missing]}: "
+    assert found["giving privileges up"].startswith(follows)
+    assert found["capabilities"].startswith("ok ")
+
+
+def test_a_seccomp_filter_that_denies_bpf(host: Namespace) -> None:
+    filtered = (sys.executable, str(Path(__file__).parent / "deny_bpf.py"))
+    said = _fails(host, *filtered, *exporter_command("--interface", "eth0"))
+    assert said == f"ayaflow-exporter: {advice.SECCOMP_DENIES}"
+    assert _check_system(host, *filtered)["seccomp"] == f"FAIL {advice.SECCOMP_DENIES}"
+
+
+def test_without_a_bpf_file_system_it_counts_without_pins(host: Namespace, tmp_path: Path) -> None:
+    """`ip netns exec` mounts a /sys of its own, in which there is none."""
+    let_everybody_in(tmp_path)
+    kept = ("--history.path", str(tmp_path / "history.db"), "--pin.path", "/sys/fs/bpf/ayaflow")
+    with Exporter(host, "--interface", "eth0", *kept) as exporter:
+        (said,) = (line for line in exporter.log.splitlines() if "--pin.path" in line)
+        assert "no BPF file system is mounted at /sys/fs/bpf: mount -t bpf bpf /sys/fs/bpf" in said
+    found = _check_system(host)["bpffs"]
+    assert found.startswith("warn /sys/fs/bpf is no BPF file system")
 
 
 def test_without_bcc(host: Namespace) -> None:

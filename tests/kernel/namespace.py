@@ -14,7 +14,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from exporter.capture import bpf
+from exporter.capture.attach import AUTO, Attacher
 from exporter.capture.loader import Programs
 from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS
 
@@ -22,7 +22,7 @@ _CLONE_NEWNET = 0x40000000
 MTU_MAX = 65535
 """Of a veth device: as much as IPv4 can say."""
 
-_DEVICES = {FLOW_INGRESS: "wire-in", FLOW_EGRESS: "wire-out"}
+_DEVICES = {FLOW_INGRESS: ("wire-in", "sink-in"), FLOW_EGRESS: ("wire-out", "sink-out")}
 
 _SOL_PACKET = 263
 _PACKET_VNET_HDR = 15
@@ -52,9 +52,9 @@ def add_veth(ends: tuple[str, str], indexes: tuple[int, int] | None = None) -> N
 
 
 class LiveWire:
-    """A veth pair over which frames are sent through one program or the other.
+    """A veth pair for each program: what is sent into it passes the program, and ends there.
 
-    Both programs are on their device's egress hook: they know their direction by themselves.
+    Both see frames on an egress hook: they know their direction by themselves.
     """
 
     def __init__(self, programs: Programs) -> None:
@@ -67,12 +67,14 @@ class LiveWire:
             thread.submit(self._set_up, programs).result()
 
     def _set_up(self, programs: Programs) -> None:
-        add_veth((_DEVICES[FLOW_INGRESS], _DEVICES[FLOW_EGRESS]))
-        attached = {FLOW_INGRESS: programs.ingress_fd, FLOW_EGRESS: programs.egress_fd}
-        for direction, device in _DEVICES.items():
+        given = {FLOW_INGRESS: programs.ingress_fd, FLOW_EGRESS: programs.egress_fd}
+        for direction, (device, sink) in _DEVICES.items():
+            add_veth((device, sink))
             ifindex = socket.if_nametoindex(device)
             self.ifindexes[direction] = ifindex
-            self._links.append(bpf.link_create_tcx(attached[direction], ifindex, bpf.TCX_EGRESS))
+            attacher = Attacher((given[direction], given[direction]))
+            self._links += attacher.attach(ifindex, AUTO, "").link_fds
+            attacher._netlink.close()
             sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             sender.bind((device, 0))
             self._sockets[direction] = sender
