@@ -14,7 +14,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 SITE = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 PACKAGES := python3-bpfcc python3-venv
-TEST_PACKAGES := 'bpftool|linux-tools-generic' clang-format curl dnsmasq-base ethtool gcc iperf3 iproute2 \
+TEST_PACKAGES := 'bpftool|linux-tools-generic' clang-format curl dnsmasq-base ethtool gcc iperf3 iproute2 iputils-ping \
 	libc6-dev nftables nginx-light openssl procps systemd tcpreplay tshark util-linux
 KERNEL_TEST_PACKAGES := cpio debian-archive-keyring kmod mmdebstrap qemu-system-arm qemu-system-x86
 

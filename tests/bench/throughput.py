@@ -1,10 +1,11 @@
-"""What the exporter costs those who send: iperf3 and small packets, with it and without.
+"""What the exporter costs those who send: iperf3, small packets and ping, with it and without.
 
-Three wires: no exporter at the end of one, one with `--no-deep-inspect` at another, and one as it
-is by default; they change places from round to round, since no two wires are quite alike. Runs on
-the three come right after each other, in an order that chance decides. TCP with offloads carries
-super-packets of 64 KB; cut, the program sees every segment. Small packets are sent at full rate
-from one CPU, which is also where they are received.
+Four wires: no exporter at the end of one, one with `--no-deep-inspect` at another, one as it is by
+default, and one that was killed, whose pinned programs go on counting while nobody reads; they
+change places from round to round, since no two wires are quite alike. Runs on them come right after
+each other, in an order that chance decides. TCP with offloads carries super-packets of 64 KB; cut,
+the program sees every segment. Small packets are sent at full rate from one CPU, which is where they
+are received, too. A ping that is lost is an error.
 """
 
 from __future__ import annotations
@@ -12,20 +13,23 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Callable
-from contextlib import ExitStack
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from tests.bench.harness.figures import Beside
 from tests.bench.harness.lab import Lab, Load
 from tests.e2e.traffic import listening
 from tests.e2e.waiting import wait_until
+from tests.kernel import bpf_mount
 
 _PORT = 5201
 _TURNS = 3
 """Runs of each kind in a round."""
 _RUN_S = 1
-_NAMES_ON, _NAMES_OFF, _WITHOUT = "names on", "names off", "no agent"
+_PINGS = 500
+_NAMES_ON, _NAMES_OFF, _KILLED, _WITHOUT = _KINDS = ("names on", "names off", "killed", "no agent")
 _FLAGS = {_NAMES_ON: (), _NAMES_OFF: ("--no-deep-inspect",)}
 
 _rounds = itertools.count()
@@ -33,17 +37,20 @@ _rounds = itertools.count()
 
 def run(lab: Lab) -> None:
     """One round; the wires have the next places."""
-    shift = next(_rounds) % (len(_FLAGS) + 1)
+    shift = next(_rounds) % len(_KINDS)
     with ExitStack() as at_end:
-        labs = [Lab(lab.folder, lab.figures, lab.seconds, number) for number in (2, 3, 4)]
+        labs = [
+            Lab(lab.folder, lab.figures, lab.seconds, number)
+            for number in range(2, 2 + len(_KINDS))
+        ]
         for each in labs:
             at_end.callback(each.close)
             each.far.namespace.start("iperf3", "--server", "--affinity", "1")
             wait_until(partial(listening, each.far.namespace, _PORT))
-        kinds = (_NAMES_ON, _NAMES_OFF, _WITHOUT)
-        placed = dict(zip(kinds, labs[shift:] + labs[:shift], strict=True))
+        placed = dict(zip(_KINDS, labs[shift:] + labs[:shift], strict=True))
         for kind, flags in _FLAGS.items():
             at_end.enter_context(placed[kind].exporter(*flags))
+        at_end.enter_context(killed(placed[_KILLED]))
         for offload in (False, True):
             for each in labs:
                 each.near.offload(offload)
@@ -51,6 +58,21 @@ def run(lab: Lab) -> None:
             what = f"iperf3, offloads {'on' if offload else 'off'}"
             note_pairs(lab, placed, what, "Gbit/s", gbit_s, "" if offload else "≥ -3")
         note_pairs(lab, placed, "small packets", "thousand a second", kpps, "≥ -5")
+        for share in (50, 99):
+            what = f"round trip, {share} of 100 below"
+            note_pairs(lab, placed, what, "µs", partial(round_trip_us, share), "")
+
+
+@contextmanager
+def killed(lab: Lab) -> Iterator[None]:
+    """An exporter that was, and left its programs."""
+    with bpf_mount.mounted(lab.folder / "bpf") as pins:
+        exporter = lab.new_exporter("--pin.path", str(pins / "ayaflow"))
+        exporter.start()
+        exporter.wait_ready()
+        exporter.kill()
+        exporter.close()
+        yield
 
 
 def note_pairs(
@@ -66,7 +88,7 @@ def note_pairs(
         order = random.sample(sorted(placed), len(placed))
         took = {kind: measure(placed[kind]) for kind in order}
         without = Beside(_WITHOUT, took[_WITHOUT])
-        for kind in _FLAGS:
+        for kind in _KINDS[:-1]:
             above = 100 * (took[kind] / took[_WITHOUT] - 1)
             lab.figures.note(f"{what}, {kind}", unit, took[kind], beside=without)
             lab.figures.note(f"{what}, {kind}, against none", "%", above, asked)
@@ -82,3 +104,12 @@ def gbit_s(lab: Lab) -> float:
 def kpps(lab: Lab) -> float:
     """Packets of one flow to the end that is counted."""
     return lab.send_for(Load(1), _RUN_S) / _RUN_S / 1e3
+
+
+def round_trip_us(share: int, lab: Lab) -> float:
+    """Below which so many of 100 pings take from the end that is counted and back."""
+    ping = ("ping", "-n", "-i", "0.002", "-c", str(_PINGS), lab.far.ipv4)
+    took = re.findall(r"time=([0-9.]+) ms", lab.near.namespace.run(*ping))
+    if len(took) != _PINGS:
+        raise RuntimeError(f"{_PINGS - len(took)} of {_PINGS} pings were lost")
+    return sorted(map(float, took))[_PINGS * share // 100] * 1000
