@@ -4,7 +4,7 @@ Four wires: no exporter at the end of one, one with `--no-deep-inspect` at anoth
 default, and one that was killed, whose pinned programs go on counting while nobody reads; they
 change places from round to round, since no two wires are quite alike. Runs on them come right after
 each other, in an order that chance decides. TCP with offloads carries super-packets of 64 KB; cut,
-the program sees every segment. Small packets are sent at full rate from one CPU, which is where they
+it is seen segment by segment. Small packets are sent at full rate from one CPU, which is where they
 are received, too. A ping that is lost is an error.
 """
 
