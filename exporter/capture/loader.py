@@ -134,6 +134,7 @@ class Loader:
                     "-S",
                     "-c",
                     f"import sys; sys.path += {paths!r}\n"
+                    f"from exporter import lean; lean.keep_out()\n"
                     f"from exporter.capture.loader import child_main\n"
                     f"child_main({theirs.fileno()}, {str(source)!r}, {str(pinned or '')!r})",
                     *(f"{name}={value}" for name, value in asdict(settings).items()),
