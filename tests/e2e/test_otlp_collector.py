@@ -31,8 +31,8 @@ OF_THE_TARGET = {
 }
 """Labels that a Collector adds."""
 
-DEFAULT_INTERVAL_S = 10
 OUTAGE_S = 180.0
+DEFAULT_INTERVAL_S = 10
 CHANGES = ("ayaflow_last_fold", "ayaflow_otlp_", "ayaflow_build_info")
 """What differs between a scrape and a push, even at rest, or is a resource attribute in OTLP."""
 
@@ -168,9 +168,9 @@ def test_an_outage_of_minutes_leaves_no_gap_and_nothing_comes_twice(
         wait_for_all(running, collector)
         took_s = time.monotonic() - first
     figure(
-        f"{backlog_s} intervals of a second caught up in {took_s:.1f} s, once the next try had come,"
-        f" after {first - began:.1f} s: with the default interval"
-        f" {backlog_s / took_s * DEFAULT_INTERVAL_S:.0f} times real time"
+        f"{backlog_s} intervals of a second caught up in {took_s:.1f} s, once the next try had come"
+        f" ({first - began:.1f} s): {backlog_s / took_s * DEFAULT_INTERVAL_S:.0f} times real time"
+        " with the default interval"
     )
     assert check_each_interval_once(collector.points(), tmp_path) == []
     collector.stop()
