@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.exporter_process import Audit, Exporter, status_field
 from tests.e2e.metrics import UNITS, Metrics, check_identity
-from tests.e2e.net import End, Network
+from tests.e2e.net import End, Network, command
 from tests.e2e.traffic import Flood
 from tests.e2e.waiting import wait_until
 
@@ -27,6 +28,10 @@ def ends(network: Network) -> tuple[End, End]:
 def exporter(host: End, folder: Path, *flags: str) -> Exporter:
     path = str(folder / "history.db")
     return Exporter(host.namespace, "--interface", "eth0", "--history.path", path, *flags)
+
+
+def history_errors(running: Exporter, reason: str) -> int:
+    return running.scrape().value("ayaflow_history_errors_total", reason=reason)
 
 
 def check_not_less(before: Metrics, after: Metrics) -> None:
@@ -165,3 +170,50 @@ def test_a_corrupt_file_does_not_stop_the_counting(
         metrics = audit.verify()
         assert metrics.value("ayaflow_history_errors_total", reason="corrupt") == 1
         assert "was corrupt" in running.log
+
+
+def test_a_read_only_folder_does_not_stop_the_counting(
+    ends: tuple[End, End], flood: Flood, tmp_path: Path
+) -> None:
+    """What an earlier run has stored there stays: the next one that can read it goes on from it."""
+    with exporter(ends[1], tmp_path) as first:
+        flood.send(ends[0], "--count", "500")
+        before = Audit(first, ends[1]).verify()
+    command("mount", "--bind", "-o", "ro", str(tmp_path), str(tmp_path))
+    try:
+        with exporter(ends[1], tmp_path) as running:
+            audit = Audit(running, ends[1])
+            flood.send(ends[0], "--count", "1000")
+            audit.verify()
+            assert history_errors(running, "read_only") == 1
+            assert running.log.count("history: ") == 1, running.log
+            assert "Read-only file system): nothing outlives this process" in running.log
+    finally:
+        command("umount", str(tmp_path))
+    with exporter(ends[1], tmp_path) as last:
+        check_not_less(before, last.scrape())
+
+
+def test_a_locked_file_gets_later_what_it_missed(
+    ends: tuple[End, End], flood: Flood, tmp_path: Path
+) -> None:
+    with exporter(ends[1], tmp_path, "--history.interval", "1s") as running:
+        audit = Audit(running, ends[1])
+        other = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        began = time.time()
+        flood.send(ends[0], "--count", "1000")
+        audit.verify()
+        wait_until(lambda: history_errors(running, "locked") > 2)
+        other.execute("COMMIT")
+        ended = time.time()
+
+        def has_all() -> None:
+            query = "SELECT count(*) FROM intervals WHERE wall_s BETWEEN ? AND ?"
+            (count,) = other.execute(query, (began, ended)).fetchone()
+            assert count >= int(ended - began) - 1
+
+        wait_until(has_all)
+        other.close()
+        wait_until(lambda: "history: it can be used again" in running.log)
+        assert running.log.count("history: ") == 2, running.log

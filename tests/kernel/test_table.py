@@ -31,8 +31,8 @@ KEPT_EVERY = 8
 """FLOW_KEPT_EVERY: of the pairs of slots, one is for TCP packets without SYN."""
 
 OVERFLOW_BOUND = 40
-"""Flows of 50,000 that may find no room among 131,072 slots. It is 5 to 15, because of the slots that
-are kept; the keys of the hash are new at each load."""
+"""Flows of 50,000 that may find no room among 131,072 slots. It is 5 to 15, because some slots are
+kept; the keys of the hash are new at each load."""
 
 _V4 = bytes(ether() / v4() / UDP(sport=1, dport=2))
 _V4_SYN = bytes(ether() / v4() / TCP(sport=1, dport=443, flags="S"))
