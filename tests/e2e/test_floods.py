@@ -16,7 +16,7 @@ from tests.e2e.services import ECHO_PORT, Echo, connect
 from tests.e2e.traffic import Flood
 from tests.e2e.waiting import wait_until
 
-_FLAGS = ("--interface", "eth0", "--flows.max", "4096", "--flows.idle-timeout", "20s")
+_FLAGS = ("--interface", "eth0", "--flows.max", "4096", "--flows.idle-timeout", "10s")
 _SLOTS = 8192
 _FLOOD_S = 5
 _GROWTH_MB = 6.0
