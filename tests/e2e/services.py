@@ -216,8 +216,13 @@ def connect(client: Namespace, remote: str, port: int) -> socket.socket:
 
 def say(plug: socket.socket, size: int = 2000) -> None:
     """Sends bytes that say nothing to an Echo, and gets them back."""
-    plug.sendall(bytes(size))
-    left = size
+    exchange(plug, bytes(size))
+
+
+def exchange(plug: socket.socket, said: bytes) -> None:
+    """Sends something to an Echo, and gets it back."""
+    plug.sendall(said)
+    left = len(said)
     while left:
         received = len(plug.recv(left))
         assert received, f"the connection was closed with {left} bytes to come"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.exporter_process import Audit, Exporter
 from tests.e2e.metrics import Metrics
 from tests.e2e.net import End, Network
-from tests.e2e.services import ECHO_PORT, Echo, connect
+from tests.e2e.services import ECHO_PORT, Echo, connect, exchange, say
 from tests.e2e.traffic import Flood
 from tests.e2e.waiting import wait_until
 
@@ -29,21 +28,11 @@ def ends(network: Network) -> tuple[End, End]:
     return network.wire(network.namespace("peer"), network.namespace("host"))
 
 
-class Client:
-    """A connection that says whose it is, and is echoed."""
-
-    def __init__(self, near: End, far: End, name: str) -> None:
-        self._plug = connect(near.namespace, far.ipv4, ECHO_PORT)
-        self.ask(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
-
-    def ask(self, said: bytes) -> None:
-        self._plug.sendall(said)
-        left = len(said)
-        while left:
-            left -= len(self._plug.recv(left))
-
-    def close(self) -> None:
-        self._plug.close()
+def _connected(near: End, far: End, name: str) -> socket.socket:
+    """A connection that has said whose it is."""
+    plug = connect(near.namespace, far.ipv4, ECHO_PORT)
+    exchange(plug, f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+    return plug
 
 
 def _packets_of(metrics: Metrics, name: str) -> int:
@@ -51,8 +40,8 @@ def _packets_of(metrics: Metrics, name: str) -> int:
 
 
 def _cpu_s(exporter: Exporter) -> float:
-    fields = Path(f"/proc/{exporter.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    (sample,) = exporter.scrape().samples("process_cpu_seconds_total")
+    return sample.value
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
@@ -63,25 +52,25 @@ def test_connections_are_counted_and_named_through_a_flood(
     echo = Echo(host.namespace, ECHO_PORT)
     with Exporter(host.namespace, *_FLAGS) as exporter:
         audit = Audit(exporter, host)
-        steady = Client(peer, host, "steady.example")
+        steady = _connected(peer, host, "steady.example")
         wait_until(lambda: _packets_of(exporter.scrape(), "steady.example") > 0)
         memory_mb, cpu_s = exporter.memory_mb(), _cpu_s(exporter)
         # Of TCP each is a SYN.
         options = ("--repeat", "1", "--payload", "0", "--seconds", str(_FLOOD_S))
         flooding = flood.start(peer, "--proto", protocol, *options)
         asked = 0
-        newcomers: list[Client] = []
+        newcomers: list[socket.socket] = []
         while flooding.poll() is None:
-            steady.ask(b"x" * 1000)
+            say(steady, 1000)
             asked += 1
             if len(newcomers) < 10 and asked % 10 == 0:
-                newcomers.append(Client(peer, host, f"newcomer{len(newcomers)}.example"))
+                newcomers.append(_connected(peer, host, f"newcomer{len(newcomers)}.example"))
             time.sleep(0.01)
         sent = flood.sent(flooding)
         spent_s = _cpu_s(exporter) - cpu_s
         grown_mb = exporter.memory_mb() - memory_mb
-        for client in (steady, *newcomers):
-            client.close()
+        for plug in (steady, *newcomers):
+            plug.close()
         metrics = audit.verify()
         overflow = metrics.sum("ayaflow_flow_table_overflow_packets_total")
         assert overflow > sent.packets / 2, "the flood has filled the table"
