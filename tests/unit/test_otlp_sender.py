@@ -48,6 +48,8 @@ EVERY_S = 10.0
 CLOSE_S = 20.0
 STATE = "otlp"
 KILLS = 2
+BACKLOG = 100
+"""Intervals, three requests each: more than all kills wait for, and what comes meanwhile."""
 PACKETS = "ayaflow.packets"
 BINARY = collector_binary()
 KINDS = ["services", *(["collector"] if BINARY is not None else [])]
@@ -125,7 +127,7 @@ class Exporter:
             self.outbox.serve()
             return condition()
 
-        wait_until(is_so, timeout_s=timeout_s)
+        wait_until(is_so, timeout_s=timeout_s, poll_s=0.002)
 
     def close(self) -> None:
         self.sender.close(CLOSE_S)
@@ -249,7 +251,7 @@ def test_a_kill_while_catching_up_repeats_one_request_at_most_and_as_it_was(
 ) -> None:
     path = tmp_path / "h.db"
     waiting = Exporter(path, pushing_to(receiver))
-    waiting.ends_intervals(40)
+    waiting.ends_intervals(BACKLOG)
     waiting.history.close()
     for _ in range(KILLS):
         seen = len(receiver.requests) + 20
@@ -257,7 +259,7 @@ def test_a_kill_while_catching_up_repeats_one_request_at_most_and_as_it_was(
             [sys.executable, "-c", KILLED, receiver.http_url, str(path)], stdin=subprocess.PIPE
         )
         with child:
-            wait_until(partial(has_requests, receiver, seen), timeout_s=30)
+            wait_until(partial(has_requests, receiver, seen), timeout_s=30, poll_s=0.001)
             child.kill()
     last = Exporter(path, pushing_to(receiver), points_max=7)
     last.sender.start()
@@ -269,7 +271,7 @@ def test_a_kill_while_catching_up_repeats_one_request_at_most_and_as_it_was(
     once = [
         point for n, r in enumerate(receiver.requests) if n not in again for point in points_of(r)
     ]
-    assert_every_interval_once(once, 40)
+    assert_every_interval_once(once, BACKLOG)
 
 
 def has_requests(receiver: Receiver, count: int) -> bool:
