@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define RECORD_LAYOUT_VERSION 2
+#define RECORD_LAYOUT_VERSION 3
 
 enum flow_direction {
 	FLOW_INGRESS = 0,

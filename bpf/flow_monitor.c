@@ -14,7 +14,9 @@
  */
 #include "flow_events.h"
 #include "parsing.h"
+#include "tunnels.h"
 #include "payload.h"
+#include "flow_table.h"
 
 #define TC_ACT_UNSPEC (-1)
 #define PACKET_LOOPBACK 5
@@ -84,44 +86,6 @@ struct wire_counts {
 	__u64 bytes;
 };
 
-static __always_inline __u64 half_product(__u64 word, __u32 key_a, __u32 key_b)
-{
-	return (__u64)(__u32)((__u32)word + key_a) * (__u32)((__u32)(word >> 32) + key_b);
-}
-
-/*
- * The same for both directions of a connection: the endpoints are put in order first. NH, the
- * universal hash of UMAC (RFC 4418, 5.2.2), under a secret key, then multiply-shift: nobody who does
- * not know the key can choose flows that collide more often than by chance. Both are linear, so the
- * halves are mixed between them, or consecutive ports of one client would fall into few buckets.
- */
-static __always_inline __u32 hash_connection(const struct packet *packet, __u32 meta)
-{
-	__u64 source, destination, mask, low, high, sum;
-	__u16 source_port = packet->key.ports & 0xffff;
-	__u16 destination_port = packet->key.ports >> 16;
-
-	if (packet->family == 4) {
-		source = packet->key.source[0] << 16 | source_port;
-		destination = packet->key.destination[0] << 16 | destination_port;
-	} else {
-		source = half_product(packet->key.source[0], HASH_KEY_7, HASH_KEY_8) +
-			 half_product(packet->key.source[1], HASH_KEY_9, HASH_KEY_10) +
-			 (__u64)(source_port + HASH_KEY_11) * HASH_KEY_12;
-		destination = half_product(packet->key.destination[0], HASH_KEY_7, HASH_KEY_8) +
-			      half_product(packet->key.destination[1], HASH_KEY_9, HASH_KEY_10) +
-			      (__u64)(destination_port + HASH_KEY_11) * HASH_KEY_12;
-	}
-	mask = (__u64)((__s64)(source - destination) >> 63);
-	low = destination + ((source - destination) & mask);
-	high = source - ((source - destination) & mask);
-	sum = half_product(low, HASH_KEY_0, HASH_KEY_1) +
-	      half_product(high, HASH_KEY_2, HASH_KEY_3) +
-	      (__u64)(__u32)(meta + HASH_KEY_4) * HASH_KEY_5;
-	sum ^= sum >> 32;
-	return sum * HASH_KEY_6 >> (65 - FLOW_SLOTS_LOG2);
-}
-
 static __always_inline struct device find_device(__u32 ifindex)
 {
 	struct device none = {.link_type = LINK_OTHER};
@@ -188,68 +152,6 @@ static __always_inline void send_event(__u32 type, struct flow_entry *flow, __u3
 	flow_events.ringbuf_submit(event, wakeup());
 }
 
-/*
- * Finds the live entry of a key in the window that begins at *start*, and its place in the bucket.
- * The verifier follows each value that a constant takes, so a place is never a constant: start + i.
- */
-static __always_inline int find_flow(struct flow_bucket *bucket, __u32 start, __u64 head,
-				     struct flow_key key, __u32 *place)
-{
-	int i;
-
-#pragma clang loop unroll(disable)
-	for (i = 0; i < FLOW_PROBES; i++) {
-		__u32 at = (start + i) % FLOW_BUCKET_SLOTS;
-		struct flow_entry *flow = &bucket->slots[at];
-
-		if ((flow->head & ~FLOW_HEAD_FLAGS_MASK) == head &&
-		    flow->key.source[0] == key.source[0] &&
-		    flow->key.destination[0] == key.destination[0] &&
-		    flow->key.ports == key.ports && flow->key.source[1] == key.source[1] &&
-		    flow->key.destination[1] == key.destination[1]) {
-			*place = at;
-			return 1;
-		}
-	}
-	return 0;
-}
-
-/*
- * Some places are kept for what looks like TCP connections that have come about, or are older than the
- * exporter: neither SYN nor FIN nor RST. So a flood of SYNs, or of UDP, leaves room for them in every
- * window.
- */
-static __always_inline int claim_slot(struct flow_bucket *bucket, __u32 start,
-				      const struct packet *packet, __u32 *place)
-{
-	int has_come_about = packet->protocol == PROTOCOL_TCP &&
-			     !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
-	int i;
-
-#pragma clang loop unroll(disable)
-	for (i = 0; i < FLOW_PROBES; i++) {
-		__u32 at = (start + i) % FLOW_BUCKET_SLOTS;
-		struct flow_entry *flow = &bucket->slots[at];
-
-		if (at / 2 % FLOW_KEPT_EVERY == 0 && !has_come_about)
-			continue;
-		if (flow->head == FLOW_FREE &&
-		    __sync_val_compare_and_swap(&flow->head, FLOW_FREE, FLOW_CLAIM) == FLOW_FREE) {
-			*place = at;
-			return 1;
-		}
-	}
-	return 0;
-}
-
-/* Fails, and need not succeed, where another CPU was first or the exporter is closing the entry. */
-static __always_inline int replace_head(struct flow_entry *flow, __u64 old, __u64 new)
-{
-	if (old == new)
-		return 0;
-	return __sync_val_compare_and_swap(&flow->head, old, new) == old;
-}
-
 static __always_inline void end_flow(struct flow_entry *flow, __u32 slot,
 				     struct device_totals *cell)
 {
@@ -257,14 +159,6 @@ static __always_inline void end_flow(struct flow_entry *flow, __u32 slot,
 
 	if (replace_head(flow, head, head | FLOW_ENDED << FLOW_HEAD_FLAGS))
 		send_event(FLOW_EVENT_END, flow, slot, cell);
-}
-
-static __always_inline __u64 head_of(const struct packet *packet, __u64 device_slot,
-				     const __u32 direction)
-{
-	return FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
-	       (__u64)packet->family << FLOW_HEAD_FAMILY | (__u64)direction << FLOW_HEAD_DIRECTION |
-	       device_slot << FLOW_HEAD_DEVICE;
 }
 
 /* Adds to the flow's entry, which it makes where there is none yet. 0: there was no room. */
@@ -275,8 +169,8 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 {
 	__u64 head = head_of(packet, device_slot, direction);
 	/* The two directions of a connection begin their search in neighbouring lines. */
-	__u32 start =
-		hash_connection(packet, packet->protocol | device_slot << 16) << 1 | direction;
+	__u32 meta = packet->protocol | device_slot << 16;
+	__u32 start = hash_connection(packet, meta, direction) << 1 | direction;
 	__u32 bucket_index = start / FLOW_BUCKET_SLOTS;
 	struct flow_bucket *bucket = (void *)flows.lookup(&bucket_index);
 	__u8 tcp_flags = packet->tcp_flags;

@@ -88,7 +88,7 @@ static __always_inline __u32 digest_key(const struct flow_key *key, __u8 family,
 	return sum * HASH_KEY_6 >> (64 - FLOW_SLOTS_LOG2);
 }
 
-static __always_inline int replace_head(__u64 *head, __u64 old, __u64 new)
+static __always_inline int replace_word(__u64 *head, __u64 old, __u64 new)
 {
 	return old != new &&__sync_val_compare_and_swap(head, old, new) == old;
 }
@@ -138,11 +138,11 @@ static __always_inline int count_here(const struct packet *packet, struct wire_c
 			__sync_fetch_and_add(&counts->packets, wire.packets);
 			__sync_fetch_and_add(&counts->bytes, wire.bytes);
 			if (tcp_flags & (TCP_FIN | TCP_RST) &&
-			    replace_head(&entry->head, old, old | FLOW_ENDED << FLOW_HEAD_FLAGS))
+			    replace_word(&entry->head, old, old | FLOW_ENDED << FLOW_HEAD_FLAGS))
 				announce(FLOW_EVENT_END, old, &key, counts, slot + place, cell);
 			return 1;
 		}
-		replace_head(&entry->head, old, (old & ~FLOW_HEAD_STATE_MASK) | FLOW_SUPERSEDED);
+		replace_word(&entry->head, old, (old & ~FLOW_HEAD_STATE_MASK) | FLOW_SUPERSEDED);
 	}
 	if (!claim_connection(bucket, start, &place))
 		return 0;

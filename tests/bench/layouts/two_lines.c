@@ -52,20 +52,13 @@ static __always_inline int claim_connection(struct connection *bucket, __u32 sta
 	return 0;
 }
 
-static __always_inline int replace_head(struct flow_entry *flow, __u64 old, __u64 new)
-{
-	if (old == new)
-		return 0;
-	return __sync_val_compare_and_swap(&flow->head, old, new) == old;
-}
-
 static __always_inline int count_here(const struct packet *packet, struct wire_counts wire,
 				      __u64 device_slot, const __u32 direction,
 				      struct device_totals *cell)
 {
 	__u64 head = FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
 		     (__u64)packet->family << FLOW_HEAD_FAMILY | device_slot << FLOW_HEAD_DEVICE;
-	__u32 start = hash_connection(packet, packet->protocol | device_slot << 16);
+	__u32 start = hash_connection(packet, packet->protocol | device_slot << 16, direction);
 	__u32 bucket_index = start / BUCKET_CONNECTIONS;
 	struct connection *bucket = (struct connection *)flows.lookup(&bucket_index);
 	__u8 tcp_flags = packet->tcp_flags;
