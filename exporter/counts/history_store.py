@@ -39,6 +39,7 @@ _PRUNED_AT_ONCE = 4
 _COLUMNS = ", ".join(VALUES)
 _COLUMNS_OF_HISTORY = ", ".join(f"history.{column}" for column in VALUES)
 _COLUMNS_OF_LATEST = ", ".join(f"latest.{column}" for column in VALUES)
+_SET_COLUMNS = ", ".join(f"{column} = ?" for column in VALUES)
 _NO_VALUES = (None,) * len(VALUES)
 
 _log = logging.getLogger(__name__)
@@ -158,15 +159,18 @@ class StoredHistory(History):
             return []
 
     def _write_series(self) -> None:
+        unwritten = self._unwritten
         self._connection.executemany(
-            f"INSERT INTO series (id, family, labels, created_s, {_COLUMNS})"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-            + ", ".join(f"{column} = excluded.{column}" for column in VALUES),
+            "INSERT INTO series (id, family, labels, created_s) VALUES (?, ?, ?, ?)",
             [
-                (number, row.family, json.dumps(row.labels), row.created_s, *_padded(row.values))
-                for number in self._unwritten.rows
-                for row in (self._unwritten.current[number],)
+                (number, row.family, json.dumps(row.labels), row.created_s)
+                for number in unwritten.new
+                for row in (unwritten.current[number],)
             ],
+        )
+        self._connection.executemany(
+            f"UPDATE series SET {_SET_COLUMNS} WHERE id = ?",
+            [(*_padded(unwritten.current[number].values), number) for number in unwritten.rows],
         )
         self._connection.executemany(
             "UPDATE series SET ended = ? WHERE id = ?",

@@ -18,6 +18,7 @@ SHORTEST_S = 1.0
 Labels = tuple[str, ...]
 _Counted = tuple[float, float, float]
 """Start time, packets and bytes: what began anew since begins at nothing."""
+_NEVER: _Counted = (-1.0, 0, 0)
 
 
 class Rates:
@@ -49,18 +50,20 @@ class Rates:
     def of(self, rows: Iterable[Row], boot_s: float) -> dict[Labels, tuple[float, float]]:
         """Packets and bytes a second of each domain's row; 0 while the window is too short."""
         span_s = 0.0 if self._baseline_s is None else boot_s - self._baseline_s
+        baseline = self._baseline
         rates: dict[Labels, tuple[float, float]] = {}
-        for row in rows:
-            if row.family != DOMAIN:
+        for family, labels, values, created_s in rows:
+            if family != DOMAIN:
                 continue
-            created_s, packets, wire_bytes = _counted(row)
-            before = self._baseline.get(row.labels, (created_s, 0, 0))
-            if before[0] != created_s:
-                before = (created_s, 0, 0)
-            rates[row.labels] = (
-                ((packets - before[1]) / span_s, (wire_bytes - before[2]) / span_s)
-                if span_s >= SHORTEST_S
-                else (0.0, 0.0)
+            if span_s < SHORTEST_S:
+                rates[labels] = (0.0, 0.0)
+                continue
+            since_s, packets_before, bytes_before = baseline.get(labels, _NEVER)
+            if since_s != created_s:
+                packets_before = bytes_before = 0
+            rates[labels] = (
+                (values[0] - packets_before) / span_s,
+                (values[1] - bytes_before) / span_s,
             )
         return rates
 

@@ -213,21 +213,23 @@ class SeriesTable:
 
     def domains(self) -> tuple[DomainCounts, ...]:
         """Every counter, as the outputs see it; connections without a verdict count as unknown."""
-        connections: dict[tuple[int, str, Labels], int] = {}
-        for each in (*self.shown(), *self.waiting()):
-            key = (each.direction, each.domain, each.labels)
-            connections[key] = connections.get(key, 0) + each.active_connections
+        waiting: dict[tuple[int, str, Labels], int] = {}
+        for series in self.waiting():
+            key = (series.direction, series.domain, series.labels)
+            waiting[key] = series.active_connections
         return tuple(
-            DomainCounts(
-                DIRECTIONS[each.direction],
-                each.domain,
-                each.labels,
-                each.packets,
-                each.bytes,
-                connections[key],
-                each.created_s,
-            )
-            for key, each in self._shown.items()
+            [
+                DomainCounts(
+                    DIRECTIONS[each.direction],
+                    each.domain,
+                    each.labels,
+                    each.packets,
+                    each.bytes,
+                    each.active_connections + waiting.get(key, 0),
+                    each.created_s,
+                )
+                for key, each in self._shown.items()
+            ]
         )
 
     def _own(self, direction: int, domain: str, labels: Labels, wall_s: float) -> Series:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from exporter.names.attribution import Inspected
 from exporter.names.dns_health import BOUNDS_S, DnsHealthCounts
@@ -28,8 +29,7 @@ class Count:
     bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DomainCounts:
+class DomainCounts(NamedTuple):
     """One domain in one direction."""
 
     direction: str

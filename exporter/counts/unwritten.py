@@ -39,7 +39,9 @@ class Unwritten:
         self.boot_id = boot_id
         self.current: dict[int, Row] = {}
         self.rows: set[int] = set()
-        """Series that the file has other values of."""
+        """Series that the file has other values of, or none."""
+        self.new: set[int] = set()
+        """Of these, the series that the file does not have yet."""
         self.ended: list[int] = []
         """Series that have ended since the last interval."""
         self.intervals: deque[Waiting] = deque()
@@ -66,6 +68,7 @@ class Unwritten:
             if number is None:
                 number = self._ids[key] = self._next_id
                 self._next_id += 1
+                self.new.add(number)
             seen.add(number)
             if self.current.get(number) != row:
                 self.current[number] = row
@@ -76,6 +79,7 @@ class Unwritten:
                 row = self.current.pop(number)
                 del self._ids[row.family, row.labels, row.created_s]
                 self.rows.discard(number)
+                self.new.discard(number)
                 self.ended.append(number)
 
     def tell_documents(self, documents: Mapping[str, object]) -> None:
@@ -102,6 +106,7 @@ class Unwritten:
     def written(self) -> None:
         """The file has everything."""
         self.rows.clear()
+        self.new.clear()
         self.documents.clear()
         self.intervals.clear()
 

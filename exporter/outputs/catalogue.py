@@ -7,9 +7,9 @@ no row: build_info, and what prometheus_client adds to a scrape.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from exporter.counts.rows import LABEL_NAMES, Row
 from exporter.outputs import descriptions
@@ -41,13 +41,9 @@ class Metric:
         return self.name.replace("_", ".", 1)
 
 
-class Sample(NamedTuple):
-    """One series of a counter or a gauge."""
-
-    labels: Labels
-    value: int | float
-    created_s: float
-    """When the counter began, in seconds since the epoch; 0 of a gauge."""
+Sample = tuple[Labels, int | float, float]
+"""One series of a counter or a gauge: the values of its labels, its own, and when the counter began, in
+seconds since the epoch; 0 of a gauge. A scrape makes thousands, so they have no class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,7 @@ class Family:
     """A metric and its series: samples, or a histogram where the metric is one."""
 
     metric: Metric
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     histogram: Histogram | None = None
 
 
@@ -100,25 +96,24 @@ def _samples(
     by_family: Mapping[str, list[Row]],
     rates: Rates,
     folded_at_s: float | None,
-) -> tuple[Sample, ...]:
+) -> Sequence[Sample]:
+    value = entry.value
     if entry.source == descriptions.LOOKUPS:
         return ()
     if entry.source == descriptions.RATES:
-        domains = (row.labels for row in by_family.get("domain", ()))
-        return tuple(
-            Sample(each, rates[each][entry.value], 0.0) for each in domains if each in rates
-        )
+        domains = [row.labels for row in by_family.get("domain", ())]
+        return [(labels, rates[labels][value], 0.0) for labels in domains if labels in rates]
     if entry.source == descriptions.FOLDED_AT:
-        return () if folded_at_s is None else (Sample((), folded_at_s, 0.0),)
-    rows, value = by_family.get(entry.source, ()), entry.value
+        return () if folded_at_s is None else [((), folded_at_s, 0.0)]
+    rows = by_family.get(entry.source, ())
     if entry.has_added_labels:
-        return tuple([Sample(labels, values[value], since) for _, labels, values, since in rows])
+        return [(labels, values[value], since) for _, labels, values, since in rows]
     kept = len(entry.labels)
-    return tuple(
-        Sample(row.labels[:kept], row.values[value], row.created_s)
-        for row in rows
-        if len(row.values) > value
-    )
+    return [
+        (labels[:kept], values[value], since)
+        for _, labels, values, since in rows
+        if len(values) > value
+    ]
 
 
 def _histogram(by_family: Mapping[str, list[Row]]) -> Histogram | None:

@@ -9,16 +9,13 @@ Source: the specifications of both formats, in prometheus/docs and prometheus/Op
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-from exporter.outputs.catalogue import Family, Histogram
+from exporter.outputs.catalogue import Family, Histogram, Labels
 
 _NOT_FINITE = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
-
-LabelTexts = dict[tuple[str, ...], dict[tuple[str, ...], str]]
-"""What was written of labels before, by their names, then by their values."""
-
 
 def escaped(text: str) -> str:
     """As in a label's value; the name of a device may be any bytes."""
@@ -29,12 +26,23 @@ def escaped(text: str) -> str:
     return text
 
 
+class LabelTexts(dict[Labels, str]):
+    """Labels of the same names in braces, by their values; each is written once. Nothing without
+    names.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        shown = ",".join(f'{name}="%s"' for name in names)
+        self._template = f"{{{shown}}}" if shown else ""
+
+    def __missing__(self, values: Labels) -> str:
+        text = self[values] = self._template % tuple(map(escaped, values))
+        return text
+
+
 def label_text(names: Iterable[str], values: Iterable[str]) -> str:
     """Labels in braces; empty without any."""
-    shown = ",".join(
-        f'{name}="{escaped(value)}"' for name, value in zip(names, values, strict=True)
-    )
-    return f"{{{shown}}}" if shown else ""
+    return LabelTexts(names)[tuple(values)]
 
 
 def number(value: int | float) -> str:
@@ -57,25 +65,31 @@ def header(
     return f"# HELP {name} {shown}\n# TYPE {name} {kind}\n"
 
 
-def lines(family: Family, seen: LabelTexts, *, openmetrics: bool) -> Iterator[str]:
-    """All of a family. *seen*: for whoever writes several of them."""
+def lines(family: Family, seen: dict[Labels, LabelTexts], *, openmetrics: bool) -> Iterator[str]:
+    """All of a family. *seen*: for whoever writes several of them, by the names of labels."""
     metric = family.metric
     yield header(metric.name, metric.help, metric.kind, metric.unit, openmetrics=openmetrics)
     if family.histogram is not None:
         yield histogram_lines(metric.name, family.histogram)
         return
-    name, texts = metric.name, seen.setdefault(metric.labels, {})
-    is_counter = metric.kind == "counter"
-    for labels, value, created_s in family.samples:
-        text = texts.get(labels)
-        if text is None:
-            text = texts[labels] = label_text(metric.labels, labels)
-        if not is_counter:
-            yield f"{name}{text} {number(value)}\n"
-        elif openmetrics:
-            yield f"{name}_total{text} {value!r}\n{name}_created{text} {created_s!r}\n"
-        else:
-            yield f"{name}_total{text} {value!r}\n"
+    name, samples = metric.name, family.samples
+    texts = seen.setdefault(metric.labels, LabelTexts(metric.labels))
+    if metric.kind != "counter":
+        is_finite = all(math.isfinite(value) for _, value, _ in samples)
+        shown = repr if is_finite else number
+        yield "".join([f"{name}{texts[labels]} {shown(value)}\n" for labels, value, _ in samples])
+    elif openmetrics:
+        yield "".join(
+            [
+                f"{name}_total{text} {value!r}\n{name}_created{text} {created_s!r}\n"
+                for labels, value, created_s in samples
+                for text in (texts[labels],)
+            ]
+        )
+    else:
+        yield "".join(
+            [f"{name}_total{texts[labels]} {value!r}\n" for labels, value, _ in samples]
+        )
 
 
 def histogram_lines(name: str, histogram: Histogram, timestamp: str = "") -> str:

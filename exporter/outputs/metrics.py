@@ -54,7 +54,7 @@ def render(snapshot: Snapshot, build: BuildInfo, content_type: str) -> bytes:
 
 def own_lines(snapshot: Snapshot, build: BuildInfo, *, openmetrics: bool) -> Iterator[str]:
     """Every `ayaflow_` family, the domains' first."""
-    seen: LabelTexts = {}
+    seen: dict[tuple[str, ...], LabelTexts] = {}
     rows = [row for row in rows_of(snapshot) if row.family != PROCESS]  # of which a scrape has more
     for family in families(rows, snapshot.rates, snapshot.folded_at_s):
         yield from exposition.lines(family, seen, openmetrics=openmetrics)

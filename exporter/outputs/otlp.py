@@ -76,7 +76,7 @@ def readable_paths(settings: OtlpSettings) -> list[Path]:
 
 
 def _one_of_each_kind() -> Iterable[Family]:
-    sample = (Sample((), 1, 0.0),)
+    sample = [((), 1, 0.0)]
     yield Family(Metric("a", "", "counter", "", "", ()), sample)
     yield Family(Metric("b", "", "gauge", "", "", ()), sample)
     yield Family(Metric("c", "", "histogram", "", "", ()), (), Histogram((), (0,), 0.0, 0.0))
