@@ -59,7 +59,8 @@ class Counting:
     def drain(self, now: Now) -> None:
         """Takes in the events of new and ended flows, then what payloads say of them."""
         table, fold = self._kernel.table, self._fold
-        for boot_ns, kind, slot, head, source, destination, ports, *_ in self._kernel.ring.drain():
+        for event in self._kernel.ring.drain():
+            boot_ns, kind, slot, head, source, destination, ports, _, _, _ = event
             if kind != FLOW_EVENT_NEW:
                 table.ended(slot)
                 fold.ended(slot, now)
@@ -85,7 +86,7 @@ class Counting:
         table = self._kernel.table
         for verdict in verdicts:
             if table.is_known(verdict.slot):
-                self._fold.decide(verdict, Count(*table.folded(verdict.slot)), now)
+                self._fold.decide(verdict, table.folded(verdict.slot), now)
 
     def sweep(self, now: Now) -> None:
         """Folds all that the kernel has counted; costs next to nothing where it counted nothing.

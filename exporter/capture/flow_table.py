@@ -15,6 +15,7 @@ import sys
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from exporter.capture.records import (
@@ -188,14 +189,17 @@ class FlowTable:
         for place, (now, before) in enumerate(zip(counted, folded, strict=True), part.start):
             if now == before:
                 continue
-            head = words[place * _WORDS]
-            if head & _STATE_MASK == FLOW_CLAIM:
+            at = place * _WORDS
+            head = words[at]
+            state = head & _STATE_MASK
+            if state == FLOW_CLAIM:
                 continue  # being written: the next sweep sees it whole
             slot = first + place
-            if self.announced(slot, head):
+            if self._stage[slot] == _UNKNOWN:
+                self.announced(slot, head)
                 opened.append(self._decode(slot, raw, place))
-            changes.append(self._change(slot, words, place, now))
-            if head & _STATE_MASK == FLOW_LIVE:
+            changes.append(self._change(slot, head, words[at + _PACKETS_WORD], now))
+            if state == FLOW_LIVE:
                 self._timeouts.set(slot, self._ticks(slot, head))
         return Sweep(opened, changes)
 
@@ -212,41 +216,35 @@ class FlowTable:
                 found += [self._decode(slot, raw, slot - window.first) for slot in members]
         return found
 
-    def peer(self, slot: int) -> int | None:
-        """The known flow of the other direction, which lies in the same bucket; of several the live
-        one, for an earlier connection between the same ports may be on its way out.
+    def with_peer(self, slot: int) -> list[Flow]:
+        """The flow in a slot, and behind it the known one of the other direction; of several the
+        live one, for an earlier connection between the same ports may be on its way out.
         """
-        found = None
-        first = slot - slot % FLOW_BUCKET_SLOTS
         window = self._windows.around(slot)
         with self._windows.map(window) as (raw, words):
-            place = slot - window.first
-            mine = self._decode(slot, raw, place)
-            wanted = words[place * _WORDS] ^ 1 << FLOW_HEAD_DIRECTION
-            begin = first - window.first
-            heads = words[begin * _WORDS : (begin + FLOW_BUCKET_SLOTS) * _WORDS : _WORDS].tolist()
-            for distance, head in enumerate(heads):
-                if (head ^ wanted) & ~_FLAGS_AND_STATE or not self.is_known(first + distance):
+            mine = self._decode(slot, raw, slot - window.first)
+            wanted = words[(slot - window.first) * _WORDS] ^ 1 << FLOW_HEAD_DIRECTION
+            first = slot - slot % FLOW_BUCKET_SLOTS
+            found: list[Flow] = []
+            # Most often it is the neighbour.
+            for other in chain((slot ^ 1,), range(first, first + FLOW_BUCKET_SLOTS)):
+                place = other - window.first
+                head = words[place * _WORDS]
+                if (head ^ wanted) & ~_FLAGS_AND_STATE or not self.is_known(other):
                     continue
-                flow = self._decode(first + distance, raw, begin + distance)
+                flow = self._decode(other, raw, place)
                 if flow.is_reverse_of(mine):
-                    found = flow.slot
+                    found = [flow]
                     if head & _STATE_MASK == FLOW_LIVE:
                         break
-        return found
+        return [mine, *found]
 
-    def _change(self, slot: int, words: memoryview, place: int, counted_bytes: int) -> Change:
+    def _change(self, slot: int, head: int, packets: int, counted_bytes: int) -> Change:
         """The difference to what was folded, which it becomes."""
-        packets = words[place * _WORDS + _PACKETS_WORD]
-        change = Change(
-            slot,
-            words[place * _WORDS],
-            packets - self._folded_packets[slot],
-            counted_bytes - self._folded_bytes[slot],
-        )
+        packets_before, bytes_before = self.folded(slot)
         self._folded_packets[slot] = packets
         self._folded_bytes[slot] = counted_bytes
-        return change
+        return Change(slot, head, packets - packets_before, counted_bytes - bytes_before)
 
     def close_idle(self, now_s: float) -> array[int]:
         """Marks the flows that have fallen idle as CLOSING, and returns their slots.
@@ -273,28 +271,28 @@ class FlowTable:
         return closed
 
     def _places(self, slots: Iterable[int]) -> Iterator[tuple[int, int, memoryview]]:
-        """Each slot, its place in a window, and the words of that."""
+        """Each slot, and where its words begin in those of a window."""
         for window, members in self._windows.divide(slots):
             with self._windows.map(window) as (_, words):
                 for slot in members:
-                    yield slot, slot - window.first, words
+                    yield slot, (slot - window.first) * _WORDS, words
 
     def final_changes(self, slots: Sequence[int]) -> list[Change]:
         """What CLOSING flows have counted since the last sweep, once a grace period has passed."""
         return [
-            self._change(slot, words, place, words[place * _WORDS + _BYTES_WORD])
-            for slot, place, words in self._places(slots)
+            self._change(slot, words[at], words[at + _PACKETS_WORD], words[at + _BYTES_WORD])
+            for slot, at, words in self._places(slots)
         ]
 
     def zero(self, slots: Sequence[int]) -> None:
         """Clears CLOSING entries whose final counters are committed; their state stays CLOSING."""
-        for slot, place, words in self._places(slots):
-            words[place * _WORDS + 1 : (place + 1) * _WORDS] = _ZERO_COUNTERS
+        for slot, at, words in self._places(slots):
+            words[at + 1 : at + _WORDS] = _ZERO_COUNTERS
             self._folded_packets[slot] = self._folded_bytes[slot] = 0
 
     def free(self, slots: Sequence[int]) -> None:
         """Gives cleared slots back to the kernel program, a grace period after `zero`."""
-        for slot, place, words in self._places(slots):
-            words[place * _WORDS] = FLOW_FREE
+        for slot, at, words in self._places(slots):
+            words[at] = FLOW_FREE
             self._stage[slot] = _UNKNOWN
         self.entries -= len(slots)

@@ -189,7 +189,9 @@ class Flow(NamedTuple):
 def decode_flow(slot: int, head: int, source: bytes, destination: bytes, ports: bytes) -> Flow:
     """The fields of a flow entry as a Flow."""
     family = head >> FLOW_HEAD_FAMILY & 0xF
-    address_len = 4 if family == 4 else 16
+    if family == 4:
+        source, destination = source[:4], destination[:4]
+    both_ports = int.from_bytes(ports, "big")
     return Flow(
         slot,
         head >> FLOW_HEAD_DIRECTION & 0xF,
@@ -197,8 +199,8 @@ def decode_flow(slot: int, head: int, source: bytes, destination: bytes, ports: 
         family,
         head >> FLOW_HEAD_PROTOCOL & 0xFF,
         head >> FLOW_HEAD_FLAGS & 0xFF,
-        source[:address_len],
-        destination[:address_len],
-        int.from_bytes(ports[:2], "big"),
-        int.from_bytes(ports[2:], "big"),
+        source,
+        destination,
+        both_ports >> 16,
+        both_ports & 0xFFFF,
     )

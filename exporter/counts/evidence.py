@@ -16,13 +16,16 @@ _SOURCE_MASK = 0x3F
 _HAS_FLOW = 0x40
 _UNEXPECTED = 0x80
 
+_EVIDENCE = {source: number | _HAS_FLOW for number, source in enumerate(SOURCES)}
+
 NO_FLOW = 0
 """The evidence of a slot without a flow."""
 
 
 def evidence_of(source: str, *, is_expected: bool = True) -> int:
     """The byte of a flow."""
-    return SOURCES.index(source) | _HAS_FLOW | (0 if is_expected else _UNEXPECTED)
+    evidence = _EVIDENCE[source]
+    return evidence if is_expected else evidence | _UNEXPECTED
 
 
 UNNAMED = evidence_of(NONE)

@@ -171,13 +171,14 @@ class Fold:
             self._is_active[flow.slot] = 1
             series.active_connections += 1
 
-    def decide(self, verdict: Verdict, counted: Count, now: Now) -> None:
-        """The flow belongs to a domain. *counted*: what was added of it since it was opened.
+    def decide(self, verdict: Verdict, counted: tuple[int, int], now: Now) -> None:
+        """The flow belongs to a domain. *counted*: packets and bytes added since it was opened.
 
         If it was pending, that moves along; if it had a domain, only what follows is the new one's.
         A flow that is gone, whose payload came late, has nothing to decide.
         """
         slot, domain, source, is_expected = verdict
+        packets, wire_bytes = counted
         if not self._evidence_of[slot]:
             return
         before = self._table.by_index[self._series_of[slot]]
@@ -185,26 +186,27 @@ class Fold:
         self._evidence_of[slot] = evidence
         after = self._table.of(before.direction, domain, before.labels, now)
         if after.domain == OTHER and domain not in RESERVED:
-            self._names.remember(slot, domain, counted.bytes)
-            if before.is_pending and self._table.weigh(domain, counted.bytes, now):
+            self._names.remember(slot, domain, wire_bytes)
+            if before.is_pending and self._table.weigh(domain, wire_bytes, now):
                 after = self._table.of(before.direction, domain, before.labels, now)
-                after.weighed += counted.bytes
+                after.weighed += wire_bytes
         else:
             self._names.forget(slot)
         self._rebind(slot, before, after, now)
         if before.is_pending:
-            before.packets -= counted.packets
-            before.bytes -= counted.bytes
-            after.packets += counted.packets
-            after.bytes += counted.bytes
-            self._evidence.add(after.direction, evidence, counted.bytes)
+            before.packets -= packets
+            before.bytes -= wire_bytes
+            after.packets += packets
+            after.bytes += wire_bytes
+            self._evidence.add(after.direction, evidence, wire_bytes)
 
     def _rebind(self, slot: int, before: Series, after: Series, now: Now) -> None:
         if self._is_active[slot]:
             self._table.connections_of(before, now).active_connections -= 1
             self._table.connections_of(after, now).active_connections += 1
-        self._series_of[slot] = self._table.bind(after)
-        self._table.unbind(before)
+        if after is not before:
+            self._series_of[slot] = self._table.bind(after)
+            self._table.unbind(before)
 
     def _contest(self, slot: int, series: Series, wire_bytes: int, now: Now) -> Series:
         """The flow counts again whose domain has no series, or has one no longer."""

@@ -30,6 +30,8 @@ class Series:
     is_pending: bool = False
     contested: bool = False
     """Whether its flows may come to count elsewhere: it is `other`, or has left."""
+    has_left: bool = False
+    """Whether it is shown no longer, and only flows still refer to it."""
     packets: int = 0
     bytes: int = 0
     weighed: int = 0
@@ -37,11 +39,6 @@ class Series:
     active_connections: int = 0
     bound: int = 0
     """How many flows refer to it."""
-
-    @property
-    def has_left(self) -> bool:
-        """Whether it is shown no longer, and only flows still refer to it."""
-        return self.contested and self.domain != OTHER
 
 
 class SeriesTable:
@@ -255,7 +252,7 @@ class SeriesTable:
         """Its counts move to what was evicted; its flows find a new series when they count."""
         for series in self._of_domain.pop(domain, ()):
             del self._shown[series.direction, domain, series.labels]
-            series.contested = True
+            series.contested = series.has_left = True
             self.add_evicted(series.direction, series.packets, series.bytes)
             if series.active_connections:
                 other = self.connections_of(series, now)

@@ -21,8 +21,7 @@ DNS_LOOKUP_BOUNDS_S = BOUNDS_S
 """Upper bounds of DnsHealthCounts.lookups."""
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(NamedTuple):
     """Packets and bytes."""
 
     packets: int = 0

@@ -12,7 +12,7 @@ Slots are of the flow table; times in seconds of CLOCK_BOOTTIME. Every table her
 from __future__ import annotations
 
 import math
-from array import array
+import struct
 from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
@@ -44,8 +44,8 @@ _PORT_DNS = 53
 _BATCH_S = 0.05
 """How much later than the first flow of a batch another may have opened."""
 
-_LOOKED_UP = 512
-"""Flows that are looked up at once."""
+_WAITING = struct.Struct("=IB16s16s")
+"""A flow that is pending: its slot, the length of its addresses, who opened it, and to whom."""
 
 _TICK_S = 2**-16
 """Precise enough to say which of two answers came before a flow, whose packets take longer."""
@@ -54,29 +54,37 @@ _TICKS_MASK = 0xFFFFFFFF
 _TICKS_HALF = 1 << 31
 
 
+def _ends(flow: Flow) -> tuple[bytes, bytes]:
+    """The addresses of who opened the connection, and of the other side."""
+    if flow.flags & FLOW_OPENER:
+        return flow.source, flow.destination
+    return flow.destination, flow.source
+
+
 def _ticks(at_s: float) -> int:
     """Rounded up: what came before is not after it."""
     return math.ceil(at_s / _TICK_S) & _TICKS_MASK
 
 
-class _Batch:
-    """Flows that opened at about the same time, by slot."""
+def _seconds_between(since: int, now: int) -> float:
+    """Of two moments in ticks, which may lie either way."""
+    return ((now - since + _TICKS_HALF & _TICKS_MASK) - _TICKS_HALF) * _TICK_S
 
-    __slots__ = ("first_s", "latest_s", "slots")
+
+class _Batch:
+    """Flows that opened at about the same time: they may be many, so they are bytes."""
+
+    __slots__ = ("first_s", "flows", "latest_s")
 
     def __init__(self, opened_s: float) -> None:
         self.first_s = self.latest_s = opened_s
-        self.slots = array("I")
-
-    def add(self, slot: int, opened_s: float) -> None:
-        self.slots.append(slot)
-        self.latest_s = max(self.latest_s, opened_s)
+        self.flows = bytearray()
 
 
 class Directory(statements.Directory, Protocol):
     """Who looks up flows by slot, and their answers: the flow table."""
 
-    def peer(self, slot: int) -> int | None: ...
+    def with_peer(self, slot: int) -> list[Flow]: ...
 
 
 class Learning:
@@ -116,7 +124,11 @@ class Learning:
         self._pending_since[flow.slot] = _ticks(opened_s) or 1
         if not self._batches or opened_s > self._batches[-1].first_s + _BATCH_S:
             self._batches.append(_Batch(opened_s))
-        self._batches[-1].add(flow.slot, opened_s)
+        batch = self._batches[-1]
+        client, server = _ends(flow)
+        batch.flows += _WAITING.pack(flow.slot, len(client), client, server)
+        if opened_s > batch.latest_s:
+            batch.latest_s = opened_s
         return None
 
     def change_policy(self, policy: Policy) -> None:
@@ -181,75 +193,66 @@ class Learning:
         self._statements.add(connection, finding.name, finding.source, slot)
         if slot >= self._directory.slots:
             return []
-        flows = self._directory.flows((slot,))
+        flows = self._directory.with_peer(slot)
         if not flows or connection_of(flows[0]) != connection:
             return []  # gone, and the slot is another's by now
-        peer = self._directory.peer(slot)
-        slots = [slot] if peer is None else [slot, peer]
-        for each in slots:
-            self._pending_since[each] = 0
-        return [self._verdict(each, finding.name, finding.source) for each in slots]
+        for flow in flows:
+            self._pending_since[flow.slot] = 0
+        return [self._verdict(flow.slot, finding.name, finding.source) for flow in flows]
 
     def due(self, now_s: float) -> Iterator[Verdict]:
         """The flows whose grace period is over, one by one: they may be many."""
+        now_ticks = _ticks(now_s)
         while self._batches and self._batches[0].latest_s + self._grace_s <= now_s:
             batch = self._batches.popleft()
-            for at in range(0, len(batch.slots), _LOOKED_UP):
-                # A slot may have been given to another flow since.
-                waiting = [
-                    slot
-                    for slot in batch.slots[at : at + _LOOKED_UP]
-                    if self._opened_s(slot, now_s) <= batch.latest_s + _TICK_S
-                ]
-                for flow in self._directory.flows(waiting):
-                    yield from self._by_dns(flow, now_s)
+            for slot, length, client, server in _WAITING.iter_unpack(batch.flows):
+                since = self._pending_since[slot]
+                if not since:
+                    continue
+                opened_s = now_s - _seconds_between(since, now_ticks)
+                if opened_s > batch.latest_s + _TICK_S:
+                    continue  # the slot was given to another flow since
+                yield from self._by_dns(slot, client[:length], server[:length], opened_s, now_s)
 
     def closed(self, slot: int, now_s: float) -> list[Verdict]:
         """The verdict on a flow that waits no longer; none if it has one already."""
         self._statements.closed(slot, now_s)
         if not self._pending_since[slot]:
             return []
+        opened_s = self._opened_s(slot, now_s)
         return [
             verdict
             for flow in self._directory.flows((slot,))
-            for verdict in self._by_dns(flow, now_s)
+            for verdict in self._by_dns(slot, *_ends(flow), opened_s, now_s)
         ]
 
     def _opened_s(self, slot: int, now_s: float) -> float:
         """When a pending flow opened; it may be a little after *now_s*."""
-        since: int = self._pending_since[slot]
-        ago = (_ticks(now_s) - since + _TICKS_HALF & _TICKS_MASK) - _TICKS_HALF
-        return now_s - ago * _TICK_S
+        return now_s - _seconds_between(self._pending_since[slot], _ticks(now_s))
 
-    def _by_dns(self, flow: Flow, now_s: float) -> Iterator[Verdict]:
-        """Decides on a pending flow, and on the answers to it by what was known when it opened.
-
-        Its answers open a little later: what was told in between is not to divide the two.
+    def _by_dns(
+        self, slot: int, client: bytes, server: bytes, opened_s: float, now_s: float
+    ) -> list[Verdict]:
+        """Decides on a pending flow, and with it on the flow of the other direction: that opened a
+        little later or before, and what was told in between is not to divide the two.
         """
-        slot = flow.slot
-        if not self._pending_since[slot]:
-            return
-        is_opener = flow.flags & FLOW_OPENER
-        opened_s = self._opened_s(slot, now_s)
         self._pending_since[slot] = 0
-        if is_opener and self._told(flow, opened_s) is None:
-            yield Verdict(slot, UNKNOWN, NONE)
-            return
-        peer = self._directory.peer(slot)
-        if peer is not None and self._pending_since[peer]:
-            opened_s = min(opened_s, self._opened_s(peer, now_s))
-            self._pending_since[peer] = 0
-        else:
-            peer = None
-        told = self._told(flow, opened_s)
-        for each in (slot,) if peer is None else (slot, peer):
-            yield self._verdict(each, *told) if told else Verdict(each, UNKNOWN, NONE)
+        told = self._told(client, server, opened_s)
+        if told is None:
+            return [Verdict(slot, UNKNOWN, NONE)]
+        slots = [slot]
+        for peer in self._directory.with_peer(slot)[1:]:
+            if self._pending_since[peer.slot]:
+                slots.append(peer.slot)
+                opened_s = min(opened_s, self._opened_s(peer.slot, now_s))
+                self._pending_since[peer.slot] = 0
+                told = self._told(client, server, opened_s)
+        return [
+            self._verdict(each, *told) if told else Verdict(each, UNKNOWN, NONE) for each in slots
+        ]
 
-    def _told(self, flow: Flow, opened_s: float) -> tuple[str, str] | None:
-        """The name that DNS gave the server when the flow opened, and its source."""
-        client, server = flow.source, flow.destination
-        if not flow.flags & FLOW_OPENER:
-            client, server = server, client
+    def _told(self, client: bytes, server: bytes, opened_s: float) -> tuple[str, str] | None:
+        """The name that DNS gave the server when a flow opened, and its source."""
         if not self._relays.has(client, opened_s):
             name = self._dns_names.name_for(client, server, opened_s)
             if name is not None:

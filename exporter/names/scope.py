@@ -145,4 +145,6 @@ class AddedLabels:
 
     def of(self, flow: Flow) -> tuple[str, ...]:
         """One value for each of `names`."""
+        if not self._values:
+            return ()
         return tuple([value(flow) for value in self._values])

@@ -42,8 +42,8 @@ class Metric:
 
 
 Sample = tuple[Labels, int | float, float]
-"""One series of a counter or a gauge: the values of its labels, its own, and when the counter began, in
-seconds since the epoch; 0 of a gauge. A scrape makes thousands, so they have no class."""
+"""One series of a counter or a gauge: the values of its labels, its own, and when the counter
+began, in seconds since the epoch; 0 of a gauge. A scrape makes thousands, so they have no class."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from exporter.outputs.catalogue import Family, Histogram, Labels
 
 _NOT_FINITE = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
+
 def escaped(text: str) -> str:
     """As in a label's value; the name of a device may be any bytes."""
     if not text.isascii():
@@ -87,9 +88,7 @@ def lines(family: Family, seen: dict[Labels, LabelTexts], *, openmetrics: bool) 
             ]
         )
     else:
-        yield "".join(
-            [f"{name}_total{texts[labels]} {value!r}\n" for labels, value, _ in samples]
-        )
+        yield "".join([f"{name}_total{texts[labels]} {value!r}\n" for labels, value, _ in samples])
 
 
 def histogram_lines(name: str, histogram: Histogram, timestamp: str = "") -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.counts.outbox import Outbox
-from exporter.outputs.catalogue import Family, Histogram, Metric, Sample
+from exporter.outputs.catalogue import Family, Histogram, Metric
 from exporter.outputs.otlp_encode import Encoder
 from exporter.outputs.otlp_outcome import Transport
 from exporter.outputs.otlp_sender import OtlpSender

@@ -58,15 +58,17 @@ class Directory:
         assert all(slot < SLOTS for slot in slots)
         return [self.by_slot[slot] for slot in slots if slot in self.by_slot]
 
-    def peer(self, slot: int) -> int | None:
-        """Of several the one that has not ended."""
+    def with_peer(self, slot: int) -> list[Flow]:
+        """Of several peers the one that has not ended."""
         mine = self.by_slot.get(slot)
+        if mine is None:
+            return []
         peers = [
             each
             for each in self.by_slot.values()
-            if mine and each.is_reverse_of(mine) and each.protocol == mine.protocol
+            if each.is_reverse_of(mine) and each.protocol == mine.protocol
         ]
-        return min(peers, key=lambda each: each.flags & FLOW_ENDED).slot if peers else None
+        return [mine, *sorted(peers, key=lambda each: each.flags & FLOW_ENDED)[:1]]
 
 
 class Bench:
