@@ -68,7 +68,6 @@ RING(flow_events, FLOW_EVENT_PAGES);
 struct payload_record {
 	struct payload_event event;
 	__u8 data[PAYLOAD_DATA_MAX];
-	struct payload rest; /* here for the verifier, which else asks where all of it came from */
 };
 
 RING(payloads, PAYLOAD_PAGES);
@@ -238,32 +237,26 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 #ifdef PAYLOAD_PAGES
 /*
  * How much to copy of *len* bytes: *most* at most, a power of two; 0 where there are none. The verifier
- * must see that it is within 1 and *most*. So what is bounded is one less, hidden from the compiler, which
- * would else drop what bounds it: a mask, or with COMPARE_LENGTHS a comparison. Of a comparison some
- * verifiers lose what they learn; with the mask others take longer. The sum is hidden too: else the
- * compiler asks for 0 by comparing both, after which Linux 6.12 knows of neither what it was.
+ * must see that it is within 1 and *most*. So one less is masked, and hidden from the compiler, which
+ * would else drop the mask. The sum is hidden too: else the compiler asks for 0 by comparing both, after
+ * which Linux 6.12 knows of neither what it was.
  */
 static __always_inline __u64 copy_len(__u64 len, const __u64 most)
 {
 	__u64 less_one = (len < most ? len : most) - 1;
 
 	asm volatile("" : "+r"(less_one));
-#ifdef COMPARE_LENGTHS
-	if (less_one >= most)
-		return 0;
-#else
 	if (!len)
 		return 0;
 	less_one &= most - 1;
-#endif
 	less_one++;
 	asm volatile("" : "+r"(less_one));
 	return less_one;
 }
 
 static __always_inline void send_payload(struct __sk_buff *skb, const struct packet *packet,
-					 __u64 head, __u32 slot, struct payload_record *record,
-					 struct device_totals *cell)
+					 __u64 head, __u32 slot, struct payload rest,
+					 struct payload_record *record, struct device_totals *cell)
 {
 	__be32 sequence = 0;
 	int i;
@@ -279,17 +272,17 @@ static __always_inline void send_payload(struct __sk_buff *skb, const struct pac
 	record->event.segment_len = packet->protocol == PROTOCOL_UDP ? skb->gso_size : 0;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < PAYLOAD_CHUNKS_MAX; i++) {
-		__u64 len = copy_len(record->rest.len, PAYLOAD_DATA_MAX);
+		__u64 len = copy_len(rest.len, PAYLOAD_DATA_MAX);
 
-		if (!len || bpf_skb_load_bytes(skb, record->rest.offset, record->data, len) != 0)
+		if (!len || bpf_skb_load_bytes(skb, rest.offset, record->data, len) != 0)
 			return;
 		record->event.data_len = len;
 		if (payloads.ringbuf_output(record, sizeof(record->event) + len, wakeup()) != 0)
 			cell->dropped_payloads++;
 		if (packet->protocol == PROTOCOL_UDP)
 			return;
-		record->rest.offset += len;
-		record->rest.len -= len;
+		rest.offset += len;
+		rest.len -= len;
 		record->event.sequence += len;
 	}
 }
@@ -305,30 +298,30 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 		struct payload_start start;
 		__u8 bytes[PAYLOAD_START_MAX];
 	} begin = {};
+	struct payload rest;
 	__u32 inspection;
 	__u64 len;
 
 	if (!record)
 		return;
-	record->rest = find_payload(skb, packet);
+	rest = find_payload(skb, packet);
 	/* Or the compiler would go on with what it has just stored. */
-	asm volatile("" : "+m"(record->rest));
-	if (record->rest.len == 0)
+	asm volatile("" : "+m"(rest));
+	if (rest.len == 0)
 		return;
 	if (!is_dns(packet)) {
 		if (!flow)
 			return;
-		len = copy_len(record->rest.len, sizeof(begin));
-		if (!len || bpf_skb_load_bytes(skb, record->rest.offset, &begin, len) != 0)
+		len = copy_len(rest.len, sizeof(begin));
+		if (!len || bpf_skb_load_bytes(skb, rest.offset, &begin, len) != 0)
 			return;
 		inspection = flow->key.inspection;
-		record->rest.len =
-			wanted_of(&begin.start, packet->protocol, record->rest.len,
-				  flow->head & FLOW_OPENER << FLOW_HEAD_FLAGS, &inspection);
+		rest.len = wanted_of(&begin.start, packet->protocol, rest.len,
+				     flow->head & FLOW_OPENER << FLOW_HEAD_FLAGS, &inspection);
 		flow->key.inspection = inspection;
 	}
-	if (record->rest.len)
-		send_payload(skb, packet, head, slot, record, cell);
+	if (rest.len)
+		send_payload(skb, packet, head, slot, rest, record, cell);
 }
 #endif
 

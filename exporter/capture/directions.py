@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import threading
 
 from exporter.capture import bpf
 from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS
@@ -47,14 +48,28 @@ def programs_of(instructions: bytes) -> list[tuple[str, bytes]]:
 
 
 def load_both(instructions: bytes) -> list[int]:
-    """Descriptors of the loaded programs. Raises RefusedError, and OSError for any other reason."""
-    loaded = []
-    for name, of_one in programs_of(instructions):
+    """Descriptors of the loaded programs, both verified at the same time, which takes most of a load.
+
+    Raises RefusedError, and OSError for any other reason.
+    """
+    loaded: dict[str, int] = {}
+    failed: dict[str, OSError] = {}
+
+    def load(name: str, of_one: bytes) -> None:
         try:
-            loaded.append(bpf.program_load(name, of_one))
+            loaded[name] = bpf.program_load(name, of_one)
         except OSError as error:
-            bpf.close_all(loaded)
-            if error.errno in _OF_THE_VERIFIER:
-                raise RefusedError(name, of_one, error.errno) from error
-            raise
-    return loaded
+            failed[name] = error
+
+    programs = dict(programs_of(instructions))
+    threads = [threading.Thread(target=load, args=each) for each in programs.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, error in failed.items():
+        bpf.close_all(loaded.values())
+        if error.errno in _OF_THE_VERIFIER:
+            raise RefusedError(name, programs[name], error.errno) from error
+        raise error
+    return [loaded[name] for name in programs]
