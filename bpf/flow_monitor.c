@@ -169,7 +169,7 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 	__u64 head = head_of(packet, device_slot, direction);
 	/* The two directions of a connection begin their search in neighbouring lines. */
 	__u32 meta = packet->protocol | device_slot << 16;
-	__u32 start = hash_connection(packet, meta, direction) << 1 | direction;
+	__u32 start = first_slot(hash_connection(packet, meta, direction)) | direction;
 	__u32 bucket_index = start / FLOW_BUCKET_SLOTS;
 	struct flow_bucket *bucket = (void *)flows.lookup(&bucket_index);
 	__u8 tcp_flags = packet->tcp_flags;
@@ -305,8 +305,6 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 	if (!record)
 		return;
 	rest = find_payload(skb, packet);
-	/* Or the compiler would go on with what it has just stored. */
-	asm volatile("" : "+m"(rest));
 	if (rest.len == 0)
 		return;
 	if (!is_dns(packet)) {

@@ -49,6 +49,21 @@ static __always_inline __u32 hash_connection(const struct packet *packet, __u32 
 	return sum * HASH_KEY_6 >> (65 - FLOW_SLOTS_LOG2);
 }
 
+/* Whether a place is one of the few that are kept: see claim_slot(). */
+static __always_inline int is_kept(__u32 slot)
+{
+	return slot / 2 % FLOW_KEPT_EVERY == 0;
+}
+
+/* Where searches for the pair of slots begin. Most would go past a kept one: none begins there. */
+static __always_inline __u32 first_slot(__u32 pair)
+{
+	/* 1 for 0: of a branch the verifier would walk both ways. */
+	__u32 past = (pair % FLOW_KEPT_EVERY - 1) >> 31;
+
+	return (pair + past) * 2;
+}
+
 /*
  * Finds the live entry of a key in the window that begins at *start*, and its place in the bucket.
  * The verifier follows each value that a constant takes, so a place is never a constant: start + i.
@@ -92,7 +107,7 @@ static __always_inline int claim_slot(struct flow_bucket *bucket, __u32 start,
 		__u32 at = (start + i) % FLOW_BUCKET_SLOTS;
 		struct flow_entry *flow = &bucket->slots[at];
 
-		if (at / 2 % FLOW_KEPT_EVERY == 0 && !has_come_about)
+		if (is_kept(at) && !has_come_about)
 			continue;
 		if (flow->head == FLOW_FREE &&
 		    __sync_val_compare_and_swap(&flow->head, FLOW_FREE, FLOW_CLAIM) == FLOW_FREE) {
