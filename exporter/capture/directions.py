@@ -48,7 +48,7 @@ def programs_of(instructions: bytes) -> list[tuple[str, bytes]]:
 
 
 def load_both(instructions: bytes) -> list[int]:
-    """Descriptors of the loaded programs, both verified at the same time, which takes most of a load.
+    """Descriptors of the loaded programs, both verified at the same time: that takes longest.
 
     Raises RefusedError, and OSError for any other reason.
     """

@@ -1,11 +1,12 @@
 """What the exporter costs those who send: iperf3, small packets and ping, with it and without.
 
-Four wires: no exporter at the end of one, one with `--no-deep-inspect` at another, one as it is by
-default, and one that was killed, whose pinned programs go on counting while nobody reads; they
-change places from round to round, since no two wires are quite alike. Runs on them come right after
-each other, in an order that chance decides. TCP with offloads carries super-packets of 64 KB; cut,
-it is seen segment by segment. Small packets are sent at full rate from one CPU, which is where they
-are received, too. A ping that is lost is an error.
+Five wires: no exporter at the end of one, one with `--no-deep-inspect` at another, one as it is
+by default, one that was killed, whose pinned programs go on counting while nobody reads, and
+programs that do nothing, which is what the kernel takes to call any; they change places from
+round to round, since no two wires are quite alike. Runs on them come right after each other, in
+an order that chance decides. TCP with offloads carries super-packets of 64 KB; cut, it is seen
+segment by segment. Small packets are sent at full rate from one CPU, which is where they are
+received, too. A ping that is lost is an error.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
 from tests.bench.harness.figures import Beside
 from tests.bench.harness.lab import Lab, Load
+from tests.bench.harness.programs import EMPTY
+from tests.bench.kernel import new_monitor
 from tests.e2e.traffic import listening
 from tests.e2e.waiting import wait_until
 from tests.kernel import bpf_mount
@@ -29,7 +32,10 @@ _TURNS = 3
 """Runs of each kind in a round."""
 _RUN_S = 1
 _PINGS = 500
-_NAMES_ON, _NAMES_OFF, _KILLED, _WITHOUT = _KINDS = ("names on", "names off", "killed", "no agent")
+_NAMES_ON, _NAMES_OFF, _KILLED, _EMPTY, _WITHOUT = _KINDS = (
+    *("names on", "names off", "killed"),
+    *("empty programs", "no agent"),
+)
 _FLAGS = {_NAMES_ON: (), _NAMES_OFF: ("--no-deep-inspect",)}
 
 _rounds = itertools.count()
@@ -51,6 +57,8 @@ def run(lab: Lab) -> None:
         for kind, flags in _FLAGS.items():
             at_end.enter_context(placed[kind].exporter(*flags))
         at_end.enter_context(killed(placed[_KILLED]))
+        empty = at_end.enter_context(closing(new_monitor(EMPTY)))
+        at_end.enter_context(empty.attached(placed[_EMPTY].near))
         for offload in (False, True):
             for each in labs:
                 each.near.offload(offload)
@@ -91,7 +99,8 @@ def note_pairs(
         for kind in _KINDS[:-1]:
             above = 100 * (took[kind] / took[_WITHOUT] - 1)
             lab.figures.note(f"{what}, {kind}", unit, took[kind], beside=without)
-            lab.figures.note(f"{what}, {kind}, against none", "%", above, asked)
+            asked_of_us = "" if kind == _EMPTY else asked
+            lab.figures.note(f"{what}, {kind}, against none", "%", above, asked_of_us)
 
 
 def gbit_s(lab: Lab) -> float:

@@ -1,4 +1,4 @@
-"""Where a verifier refuses the program: payloads are given up, and a second refusal is explained."""
+"""Where a verifier refuses the program: payloads are given up; a second refusal is explained."""
 
 from __future__ import annotations
 
