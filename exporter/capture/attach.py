@@ -1,4 +1,8 @@
-"""Puts the two programs on a device and takes them off again; needs CAP_BPF and CAP_NET_ADMIN."""
+"""Puts the two programs on a device and takes them off again; needs CAP_BPF and CAP_NET_ADMIN.
+
+It is what the helper consists of, so what it rarely needs is imported where it is: `pathlib` and
+`typing` alone would be a third of that process.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,13 @@ import socket
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
-from exporter import advice
 from exporter.capture import bpf, clsact, netlink
-from exporter.capture.pinned_links import PinnedLinks
 from exporter.errors import ExporterError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from exporter.capture.pinned_links import PinnedLinks
 
 TCX = "tcx"
 CLSACT = "clsact"
@@ -37,20 +41,12 @@ class Attached:
     """Whether the programs stay when the exporter ends."""
 
 
-class Privileged(Protocol):
-    """Who attaches, as Attacher does: the helper process. Raises ExporterError."""
-
-    def attach(self, ifindex: int, mode: str, kind: str) -> Attached: ...
-    def detach(self, ifindex: int) -> None: ...
-    def programs_before(self, ifindex: int) -> tuple[int, int]: ...
-
-
 class Attacher:
     """Attaches the two programs, and remembers what clsact it must tidy up."""
 
-    def __init__(self, program_fds: tuple[int, int], links: Path | None = None) -> None:
+    def __init__(self, program_fds: tuple[int, int], links: str = "") -> None:
         """*links*: the directory to pin links in; with one, what is attached stays at the end."""
-        self._links = PinnedLinks(links) if links is not None else None
+        self._links = _pinned_links(links) if links else None
         self._program_fds = program_fds
         self._program_ids = tuple(bpf.program_id(fd) for fd in program_fds)
         self._netlink = netlink.Netlink()
@@ -163,8 +159,18 @@ class Attacher:
         return -1
 
 
+def _pinned_links(directory: str) -> PinnedLinks:
+    from pathlib import Path
+
+    from exporter.capture.pinned_links import PinnedLinks
+
+    return PinnedLinks(Path(directory))
+
+
 def _explain(error: OSError, mode: str) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
+        from exporter import advice
+
         return advice.explain_bpf_error(error.errno)
     if error.errno == errno.ENODEV:
         return "the interface vanished while it was being attached"

@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from pathlib import Path
 
 from exporter.capture.attach import PINNED, Attacher
 from exporter.capture.bpf import close_all
@@ -38,25 +37,22 @@ def main(socket_fd: int) -> None:
             break
         asked, _, request = message.decode(errors="replace").partition(" ")
         words = ""
-        links: tuple[int, ...] = ()
+        give: tuple[int, ...] = ()
         try:
             if attacher is None:
-                _, _, links_directory = request.partition(" ")
-                attacher = Attacher(
-                    (descriptors[0], descriptors[1]),
-                    Path(links_directory) if links_directory else None,
-                )
+                _, _, links = request.partition(" ")
+                attacher = Attacher((descriptors[0], descriptors[1]), links)
             else:
                 close_all(descriptors)
-                words, links = _serve(attacher, request)
+                words, give = _serve(attacher, request)
             answer = f"ok {words}"
         except (ExporterError, OSError, ValueError, IndexError) as error:
             answer = f"error {error}"
         try:
-            socket.send_fds(channel, [f"{asked} {answer}".encode()], links)
+            socket.send_fds(channel, [f"{asked} {answer}".encode()], give)
         except OSError:
             break
-        close_all(links)
+        close_all(give)
     if attacher is not None:
         attacher.end()
     os._exit(0)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from exporter.capture import netlink
-from exporter.capture.attach import Attached, Privileged
+from exporter.capture.attach import Attached
 from exporter.capture.bpf import close_all
 from exporter.capture.device import Device, link_type_of
 from exporter.capture.device_slots import DeviceSlots
@@ -25,6 +26,14 @@ KEEP_VANISHED_S = 3600.0
 RETRY_S = 10.0
 
 _log = logging.getLogger(__name__)
+
+
+class Privileged(Protocol):
+    """Who attaches, as Attacher does: the helper process. Raises ExporterError."""
+
+    def attach(self, ifindex: int, mode: str, kind: str) -> Attached: ...
+    def detach(self, ifindex: int) -> None: ...
+    def programs_before(self, ifindex: int) -> tuple[int, int]: ...
 
 
 class Interfaces:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exporter.capture.attach import Privileged
 from exporter.capture.device import Device, link_type_of
 from exporter.capture.device_slots import DeviceSlots, SharedSlot
-from exporter.capture.interfaces import Interfaces
+from exporter.capture.interfaces import Interfaces, Privileged
 from exporter.capture.netlink import Link
 from exporter.capture.selection import Selection
 from exporter.capture.totals import DeviceTable, Totals

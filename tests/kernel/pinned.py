@@ -139,7 +139,7 @@ class Start:
         pins = prepared(base, wanted)
         programs = load_programs(wanted, pins.directory)
         given = (programs.ingress_fd, programs.egress_fd)
-        attacher = wire.inside(lambda: Attacher(given, pins.links_directory))
+        attacher = wire.inside(lambda: Attacher(given, str(pins.links_directory)))
         DeviceTable(programs.devices_fd).put(wire.ifindex, DEVICE_SLOT, LINK_ETHERNET)
         opened = [*given, *programs.map_fds(), programs.grace_fd, programs.grace_inner_fd]
         return cls(wire, pins, attacher, opened)

@@ -179,7 +179,7 @@ def test_at_the_end_each_one_is_detached_whatever_becomes_of_another(
 
 
 def test_with_pins_filters_stay_at_the_end(kernel: Kernel, tmp_path: Path) -> None:
-    attacher = Attacher((10, 11), tmp_path)
+    attacher = Attacher((10, 11), str(tmp_path))
     assert attacher.attach(IFINDEX, "clsact", "") == Attached("clsact", (), pinned=True)
     attacher.end()
     attacher._netlink.close()

@@ -38,6 +38,29 @@ print(json.dumps([signature, after.__spec__.name, before.signature is after.sign
     assert answer_of(_BEGIN + script, None) == ["(a, b=1)", "inspect", True]
 
 
+def test_libraries_are_found_by_name_all_the_same() -> None:
+    script = """
+import ctypes.util
+before = ctypes.util
+first = ctypes.util.find_library("c")
+from ctypes.util import find_library
+print(json.dumps([first, find_library("c"), ctypes.util is before]))
+"""
+    assert answer_of(_BEGIN + script, None) == ["libc.so.6", "libc.so.6", False]
+
+
+def test_cryptography_does_without_temporary_files() -> None:
+    script = """
+unused = "tempfile", "bz2", "lzma"
+for name in unused:
+    sys.modules.pop(name, None)
+from exporter.names import aes
+aes.Aes()
+print(json.dumps([name in sys.modules for name in unused]))
+"""
+    assert answer_of(_BEGIN + script, None) == [False, False, False]
+
+
 def test_one_that_was_loaded_before_stays() -> None:
     script = "import inspect\nprint(json.dumps(inspect is before))"
     assert answer_of(f"import inspect as before\n{_BEGIN}{script}", None)
