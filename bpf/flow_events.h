@@ -11,6 +11,7 @@
 
 #include <linux/types.h>
 
+/* Another one: pinned entries of earlier programs are not found, or mean something else. */
 #define RECORD_LAYOUT_VERSION 3
 
 enum flow_direction {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Where the entry of a flow is searched for, found and made. Touches no map: bcc lets nobody do that
- * outside of the file that it compiles.
+ * outside of the file that it compiles. What changes where a search begins or goes on is another
+ * RECORD_LAYOUT_VERSION.
  *
  * The loader defines FLOW_SLOTS_LOG2 and the secret HASH_KEY_0 .. HASH_KEY_12.
  */

@@ -352,10 +352,7 @@ static __always_inline int find_ip(const struct frame *frame, __u32 *ip_offset)
 	return 0;
 }
 
-/*
- * As forget(), for what differs between the kinds of packets: they become one path. What is read from
- * memory and one byte long the verifier has forgotten by itself.
- */
+/* As forget(), for what the verifier knows to be a constant on some paths: they become one path. */
 static __always_inline void forget_packet(const struct frame *frame, struct packet *packet)
 {
 	packet->key.source[1] ^= frame->zero;

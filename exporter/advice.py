@@ -9,7 +9,6 @@ import errno
 import os
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 _FLOOR = (5, 15)
 _FLOOR_ARM64 = (5, 18)
@@ -112,7 +111,7 @@ def in_user_namespace(uid_map: str) -> bool:
     return bool(uid_map) and uid_map.split() != ["0", "0", "4294967295"]
 
 
-def explain_bpf_error(number: int, root: Path = Path("/")) -> str:
+def explain_bpf_error(number: int, root: str = "/") -> str:
     """Why bpf(2) gave this errno to this process, as far as /proc tells. *root* is for tests."""
     if number in (errno.EPERM, errno.EACCES):
         return _explain_refusal(root)
@@ -130,14 +129,14 @@ def explain_bpf_error(number: int, root: Path = Path("/")) -> str:
     return f"bpf(2) fails: {os.strerror(number)}"
 
 
-def _explain_refusal(root: Path) -> str:
-    status = _read(root / "proc/self/status")
+def _explain_refusal(root: str) -> str:
+    status = _read(root, "proc/self/status")
     lacking = missing(status, NEEDED)
     if lacking:
         *others, last = lacking
         names = f"{', '.join(others)} and {last}" if others else last
         return f"bpf(2) is not permitted without {names}: {RUN_AS_ROOT}"
-    if in_user_namespace(_read(root / "proc/self/uid_map")):
+    if in_user_namespace(_read(root, "proc/self/uid_map")):
         return USER_NAMESPACE
     if field(status, "Seccomp") == "2":
         return SECCOMP_DENIES
@@ -147,8 +146,9 @@ def _explain_refusal(root: Path) -> str:
     )
 
 
-def _read(path: Path) -> str:
+def _read(root: str, name: str) -> str:
     try:
-        return path.read_text(errors="replace")
+        with open(os.path.join(root, name), encoding="utf-8", errors="replace") as file:
+            return file.read()
     except OSError:
         return ""

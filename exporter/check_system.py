@@ -149,7 +149,7 @@ def maps(system: System) -> Finding:
     """Maps that are mapped into memory, as the flow table is."""
     error = system.mmapable_map_error()
     if error:
-        return Finding(FAIL, "mmapable maps", advice.explain_bpf_error(error, system.root))
+        return Finding(FAIL, "mmapable maps", advice.explain_bpf_error(error, str(system.root)))
     return Finding(OK, "mmapable maps", "made and mapped")
 
 

@@ -23,18 +23,15 @@ class _Postponed(ModuleType):
     def __getattr__(self, name: str) -> object:
         if name == "__path__":  # the import statement asks whether it is a package
             raise AttributeError(name)
-        del sys.modules[self.__name__]
-        __import__(self.__name__)
-        vars(self).update(vars(sys.modules[self.__name__]))
-        return getattr(sys.modules[self.__name__], name)
+        return getattr(self.loaded(), name)
 
-
-def _find_library(name: str) -> str | None:
-    """As `ctypes.util` has it."""
-    sys.modules.pop("ctypes.util", None)
-    from ctypes.util import find_library
-
-    return find_library(name)
+    def loaded(self) -> ModuleType:
+        """The module itself."""
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+            __import__(self.__name__)
+            vars(self).update(vars(sys.modules[self.__name__]))
+        return sys.modules[self.__name__]
 
 
 def keep_out() -> None:
@@ -42,8 +39,8 @@ def keep_out() -> None:
     sys.modules.setdefault("inspect", _Postponed("inspect"))
     if "ctypes.util" not in sys.modules:
         finder = _Postponed("ctypes.util")
-        vars(finder)["find_library"] = _find_library
+        vars(finder)["find_library"] = lambda name: finder.loaded().find_library(name)
         sys.modules["ctypes.util"] = finder
-        ctypes.util = finder
+        vars(ctypes)["util"] = finder
     for unused in ("cffi", "_hashlib"):
         sys.modules.setdefault(unused, None)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
+from exporter import advice
 from exporter.capture import bpf, clsact, netlink
 from exporter.errors import ExporterError
 
@@ -169,8 +170,6 @@ def _pinned_links(directory: str) -> PinnedLinks:
 
 def _explain(error: OSError, mode: str) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
-        from exporter import advice
-
         return advice.explain_bpf_error(error.errno)
     if error.errno == errno.ENODEV:
         return "the interface vanished while it was being attached"

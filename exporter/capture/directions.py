@@ -6,6 +6,7 @@ import errno
 import os
 import struct
 import threading
+from typing import NoReturn
 
 from exporter.capture import bpf
 from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS
@@ -61,15 +62,32 @@ def load_both(instructions: bytes) -> list[int]:
         except OSError as error:
             failed[name] = error
 
-    programs = dict(programs_of(instructions))
-    threads = [threading.Thread(target=load, args=each) for each in programs.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for name, error in failed.items():
+    ingress, egress = programs_of(instructions)
+    beside = threading.Thread(target=load, args=egress)
+    try:
+        beside.start()
+    except RuntimeError:  # the system allows no more threads
+        load(*egress)
+        load(*ingress)
+    else:
+        load(*ingress)
+        beside.join()
+    if failed:
         bpf.close_all(loaded.values())
-        if error.errno in _OF_THE_VERIFIER:
-            raise RefusedError(name, programs[name], error.errno) from error
-        raise error
-    return [loaded[name] for name in programs]
+        _refuse(
+            [
+                (*program, failed[program[0]])
+                for program in (ingress, egress)
+                if program[0] in failed
+            ]
+        )
+    return [loaded[name] for name, _ in (ingress, egress)]
+
+
+def _refuse(failed: list[tuple[str, bytes, OSError]]) -> NoReturn:
+    """What the verifier says of one is of no interest where another could not be loaded at all."""
+    for _, _, error in failed:
+        if error.errno not in _OF_THE_VERIFIER:
+            raise error
+    name, of_one, error = failed[0]
+    raise RefusedError(name, of_one, error.errno or 0) from error

@@ -174,7 +174,7 @@ class StoredHistory(History):
         )
         self._connection.executemany(
             "UPDATE series SET ended = ? WHERE id = ?",
-            [(self.newest + 1, number) for number in self._unwritten.ended],
+            [(self.newest + 1, number) for number in unwritten.ended],
         )
 
     def _write_interval(self, waiting: Waiting) -> None:

@@ -112,6 +112,8 @@ class Learning:
         """Ticks of when the flow opened, modulo their range; 0 if it is not pending."""
         self._batches: deque[_Batch] = deque()
         """Oldest first."""
+        self._waiting = 0
+        """Flows in all batches, those too that were decided meanwhile."""
         self._statements = Statements(directory)
 
     def opened(self, flow: Flow, opened_s: float) -> Verdict | None:
@@ -127,6 +129,7 @@ class Learning:
         batch = self._batches[-1]
         client, server = _ends(flow)
         batch.flows += _WAITING.pack(flow.slot, len(client), client, server)
+        self._waiting += 1
         if opened_s > batch.latest_s:
             batch.latest_s = opened_s
         return None
@@ -201,10 +204,16 @@ class Learning:
         return [self._verdict(flow.slot, finding.name, finding.source) for flow in flows]
 
     def due(self, now_s: float) -> Iterator[Verdict]:
-        """The flows whose grace period is over, one by one: they may be many."""
+        """The flows whose grace period is over, one by one: they may be many. Where more wait than
+        the table has slots, the oldest are decided before that.
+        """
         now_ticks = _ticks(now_s)
-        while self._batches and self._batches[0].latest_s + self._grace_s <= now_s:
+        while self._batches and (
+            self._batches[0].latest_s + self._grace_s <= now_s
+            or self._waiting > self._directory.slots
+        ):
             batch = self._batches.popleft()
+            self._waiting -= len(batch.flows) // _WAITING.size
             for slot, length, client, server in _WAITING.iter_unpack(batch.flows):
                 since = self._pending_since[slot]
                 if not since:
@@ -212,43 +221,38 @@ class Learning:
                 opened_s = now_s - _seconds_between(since, now_ticks)
                 if opened_s > batch.latest_s + _TICK_S:
                     continue  # the slot was given to another flow since
-                yield from self._by_dns(slot, client[:length], server[:length], opened_s, now_s)
+                if self._told(client[:length], server[:length], opened_s) is None:
+                    self._pending_since[slot] = 0
+                    yield Verdict(slot, UNKNOWN, NONE)
+                else:
+                    yield from self._by_dns(slot, now_s)
 
     def closed(self, slot: int, now_s: float) -> list[Verdict]:
         """The verdict on a flow that waits no longer; none if it has one already."""
         self._statements.closed(slot, now_s)
         if not self._pending_since[slot]:
             return []
-        opened_s = self._opened_s(slot, now_s)
-        return [
-            verdict
-            for flow in self._directory.flows((slot,))
-            for verdict in self._by_dns(slot, *_ends(flow), opened_s, now_s)
-        ]
+        return self._by_dns(slot, now_s)
 
     def _opened_s(self, slot: int, now_s: float) -> float:
         """When a pending flow opened; it may be a little after *now_s*."""
         return now_s - _seconds_between(self._pending_since[slot], _ticks(now_s))
 
-    def _by_dns(
-        self, slot: int, client: bytes, server: bytes, opened_s: float, now_s: float
-    ) -> list[Verdict]:
-        """Decides on a pending flow, and with it on the flow of the other direction: that opened a
-        little later or before, and what was told in between is not to divide the two.
+    def _by_dns(self, slot: int, now_s: float) -> list[Verdict]:
+        """Decides on a pending flow, and on the one of the other direction if that is pending too,
+        by what was known when the first of them opened: what was told in between is not to divide
+        them.
         """
-        self._pending_since[slot] = 0
-        told = self._told(client, server, opened_s)
-        if told is None:
-            return [Verdict(slot, UNKNOWN, NONE)]
-        slots = [slot]
-        for peer in self._directory.with_peer(slot)[1:]:
-            if self._pending_since[peer.slot]:
-                slots.append(peer.slot)
-                opened_s = min(opened_s, self._opened_s(peer.slot, now_s))
-                self._pending_since[peer.slot] = 0
-                told = self._told(client, server, opened_s)
+        flows = [flow for flow in self._directory.with_peer(slot) if self._pending_since[flow.slot]]
+        if not flows:
+            return []
+        opened_s = min(self._opened_s(flow.slot, now_s) for flow in flows)
+        told = self._told(*_ends(flows[0]), opened_s)
+        for flow in flows:
+            self._pending_since[flow.slot] = 0
         return [
-            self._verdict(each, *told) if told else Verdict(each, UNKNOWN, NONE) for each in slots
+            self._verdict(flow.slot, *told) if told else Verdict(flow.slot, UNKNOWN, NONE)
+            for flow in flows
         ]
 
     def _told(self, client: bytes, server: bytes, opened_s: float) -> tuple[str, str] | None:

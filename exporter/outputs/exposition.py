@@ -74,7 +74,9 @@ def lines(family: Family, seen: dict[Labels, LabelTexts], *, openmetrics: bool) 
         yield histogram_lines(metric.name, family.histogram)
         return
     name, samples = metric.name, family.samples
-    texts = seen.setdefault(metric.labels, LabelTexts(metric.labels))
+    texts = seen.get(metric.labels)
+    if texts is None:
+        texts = seen[metric.labels] = LabelTexts(metric.labels)
     if metric.kind != "counter":
         is_finite = all(math.isfinite(value) for _, value, _ in samples)
         shown = repr if is_finite else number

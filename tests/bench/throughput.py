@@ -32,10 +32,8 @@ _TURNS = 3
 """Runs of each kind in a round."""
 _RUN_S = 1
 _PINGS = 500
-_NAMES_ON, _NAMES_OFF, _KILLED, _EMPTY, _WITHOUT = _KINDS = (
-    *("names on", "names off", "killed"),
-    *("empty programs", "no agent"),
-)
+_KINDS = ("names on", "names off", "killed", "empty programs", "no agent")
+_NAMES_ON, _NAMES_OFF, _KILLED, _EMPTY, _WITHOUT = _KINDS
 _FLAGS = {_NAMES_ON: (), _NAMES_OFF: ("--no-deep-inspect",)}
 
 _rounds = itertools.count()
@@ -91,7 +89,7 @@ def note_pairs(
     measure: Callable[[Lab], float],
     asked: str,
 ) -> None:
-    """Each kind in turn, and how far those with the exporter are above the one without."""
+    """Each kind in turn, and how far the others are above the one without."""
     for _ in range(_TURNS):
         order = random.sample(sorted(placed), len(placed))
         took = {kind: measure(placed[kind]) for kind in order}

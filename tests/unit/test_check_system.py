@@ -244,7 +244,7 @@ def test_why_the_kernel_refuses_bpf(
 
 
 def test_bpf_may_be_refused_where_there_is_no_proc(tmp_path: Path) -> None:
-    assert "not permitted without" in advice.explain_bpf_error(errno.EPERM, tmp_path / "none")
+    assert "not permitted without" in advice.explain_bpf_error(errno.EPERM, str(tmp_path / "none"))
 
 
 @pytest.mark.parametrize(

@@ -38,15 +38,25 @@ print(json.dumps([signature, after.__spec__.name, before.signature is after.sign
     assert answer_of(_BEGIN + script, None) == ["(a, b=1)", "inspect", True]
 
 
+def test_the_helper_does_without_what_is_a_third_of_it() -> None:
+    script = """
+import subprocess
+import_it = "import sys; sys.path += {}; import exporter.capture.helper_main; print(*sys.modules)"
+words = [sys.executable, "-I", "-S", "-c", import_it.format(sys.path)]
+loaded = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+print(json.dumps([name in loaded for name in ("exporter.capture.attach", "typing", "pathlib")]))
+"""
+    assert answer_of(_BEGIN + script, None) == [True, False, False]
+
+
 def test_libraries_are_found_by_name_all_the_same() -> None:
     script = """
 import ctypes.util
-before = ctypes.util
-first = ctypes.util.find_library("c")
-from ctypes.util import find_library
-print(json.dumps([first, find_library("c"), ctypes.util is before]))
+before, first = ctypes.util.find_library, ctypes.util.find_library("c")
+import ctypes.util as real
+print(json.dumps([first, before("c"), real is sys.modules["ctypes.util"], hasattr(real, "none")]))
 """
-    assert answer_of(_BEGIN + script, None) == ["libc.so.6", "libc.so.6", False]
+    assert answer_of(_BEGIN + script, None) == ["libc.so.6", "libc.so.6", True, False]
 
 
 def test_cryptography_does_without_temporary_files() -> None:
@@ -54,6 +64,7 @@ def test_cryptography_does_without_temporary_files() -> None:
 unused = "tempfile", "bz2", "lzma"
 for name in unused:
     sys.modules.pop(name, None)
+assert type(sys.modules["ctypes.util"]).__name__ == "_Postponed"
 from exporter.names import aes
 aes.Aes()
 print(json.dumps([name in sys.modules for name in unused]))

@@ -407,6 +407,32 @@ def test_a_flow_that_is_gone_while_it_waits_gets_its_verdict_then(bench: Bench) 
     assert bench.learning.closed(UP, NOW_S + 1) == []
 
 
+def test_who_is_gone_first_is_decided_as_of_when_the_other_opened(bench: Bench) -> None:
+    bench.tell("told.example", at_s=NOW_S)
+    ends_s = NOW_S + TTL_S + DNS_GRACE_S
+    bench.open(up(), ends_s - 0.1)
+    bench.open(down(), ends_s + 0.1)
+    verdicts = bench.close(DOWN, ends_s + 0.5)
+    assert sorted(verdicts) == [
+        Verdict(UP, "told.example", DNS),
+        Verdict(DOWN, "told.example", DNS),
+    ]
+    assert bench.due(ends_s + 100) == []
+
+
+def test_where_more_wait_than_there_are_slots_the_oldest_are_decided_early(bench: Bench) -> None:
+    """Those that are gone are waiting, too, until it is their turn."""
+    bench.open(up(6), NOW_S)
+    for number in range(SLOTS):
+        bench.open(up(UP, port=FIRST + number), NOW_S + number * 0.001)
+        bench.close(UP, NOW_S + number * 0.001)
+    bench.open(up(5), NOW_S + 0.1)
+    assert bench.due(NOW_S + 0.2) == [Verdict(6, UNKNOWN, NONE)]
+    assert 0 < bench.learning._waiting < SLOTS
+    assert bench.due(NOW_S + 0.1 + GRACE_S) == [Verdict(5, UNKNOWN, NONE)]
+    assert bench.learning._waiting == 0
+
+
 def test_many_flows_wait_and_all_are_decided(bench: Bench) -> None:
     for slot in range(SLOTS):
         assert bench.open(up(slot, port=FIRST + slot), NOW_S + slot * 0.01) is None

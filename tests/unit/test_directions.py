@@ -1,0 +1,88 @@
+"""Two programs of one, loaded side by side: what is said where one of them fails, or both."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from exporter.capture import bpf, directions
+from exporter.capture.directions import RefusedError, load_both, programs_of
+
+INSTRUCTIONS = bytes(4) + directions._DIRECTION_PLACE + bytes(8)
+
+
+class Kernel:
+    """Answers for each program, the first one last."""
+
+    def __init__(self, *answers: int | OSError) -> None:
+        names = [name for name, _ in programs_of(INSTRUCTIONS)]
+        self.answers = dict(zip(names, answers, strict=True))
+        self.closed: list[int] = []
+
+    def load(self, name: str, instructions: bytes) -> int:
+        answer = self.answers[name]
+        if name == "monitor_ingress":
+            time.sleep(0.05)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+
+Boot = Callable[..., Kernel]
+
+
+@pytest.fixture
+def boot(monkeypatch: pytest.MonkeyPatch) -> Boot:
+    def begin(*answers: int | OSError) -> Kernel:
+        kernel = Kernel(*answers)
+        monkeypatch.setattr(bpf, "program_load", kernel.load)
+        monkeypatch.setattr(bpf, "close_all", kernel.closed.extend)
+        return kernel
+
+    return begin
+
+
+def error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def test_descriptors_come_in_the_order_of_directions(boot: Boot) -> None:
+    boot(3, 4)
+    assert load_both(INSTRUCTIONS) == [3, 4]
+
+
+def test_of_two_refusals_the_first_program_s_is_told(boot: Boot) -> None:
+    boot(error(errno.EINVAL), error(errno.EACCES))
+    with pytest.raises(RefusedError, match="monitor_ingress"):
+        load_both(INSTRUCTIONS)
+
+
+@pytest.mark.parametrize("refused_first", [True, False])
+def test_what_no_verifier_says_comes_first(boot: Boot, refused_first: bool) -> None:
+    answers = [error(errno.EINVAL), error(errno.ENOMEM)]
+    boot(*(answers if refused_first else reversed(answers)))
+    with pytest.raises(OSError, match="memory"):
+        load_both(INSTRUCTIONS)
+
+
+def test_the_one_that_is_loaded_is_let_go_of(boot: Boot) -> None:
+    kernel = boot(3, error(errno.EINVAL))
+    with pytest.raises(RefusedError, match="monitor_egress"):
+        load_both(INSTRUCTIONS)
+    assert kernel.closed == [3]
+
+
+def test_without_threads_they_are_loaded_one_after_the_other(
+    boot: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    boot(3, 4)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert load_both(INSTRUCTIONS) == [3, 4]
