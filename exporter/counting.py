@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from exporter import own_process
 from exporter.capture.closing import Closing
 from exporter.capture.device_slots import REMOVED, DeviceSlots
-from exporter.capture.records import FLOW_EVENT_NEW, DeviceTotals, Flow, decode_flow
+from exporter.capture.records import FLOW_EVENT_NEW, DeviceTotals, decode_flow
 from exporter.clock import Now
 from exporter.counts.fold import Fold
 from exporter.counts.snapshot import DIRECTIONS, Attachment, Count, DeviceCounts, Snapshot
@@ -58,7 +58,7 @@ class Counting:
 
     def drain(self, now: Now) -> None:
         """Takes in the events of new and ended flows, then what payloads say of them."""
-        table, fold = self._kernel.table, self._fold
+        table, fold, attribution = self._kernel.table, self._fold, self._attribution
         for event in self._kernel.ring.drain():
             boot_ns, kind, slot, head, source, destination, ports, _, _, _ = event
             if kind != FLOW_EVENT_NEW:
@@ -67,7 +67,9 @@ class Counting:
             elif table.announced(slot, head):
                 flow = decode_flow(slot, head, source, destination, ports)
                 fold.opened(flow)
-                self._attribute(flow, boot_ns / 1e9, now)
+                verdict = attribution.opened(flow, boot_ns / 1e9)
+                if verdict is not None:
+                    self._decide((verdict,), now)
         if self._kernel.payloads is not None:
             for payload in self._kernel.payloads.drain():
                 self._decide(self._attribution.read(payload), now)
@@ -75,12 +77,6 @@ class Counting:
     def decide_due(self, now: Now) -> None:
         """Decides on flows that have been pending for long enough."""
         self._decide(self._attribution.due(now.boot_s), now)
-
-    def _attribute(self, flow: Flow, opened_s: float, now: Now) -> None:
-        """Asks whose a flow is that was opened, once all that is folded of it was added."""
-        verdict = self._attribution.opened(flow, opened_s)
-        if verdict is not None:
-            self._decide((verdict,), now)
 
     def _decide(self, verdicts: Iterable[Verdict], now: Now) -> None:
         table = self._kernel.table
@@ -103,7 +99,9 @@ class Counting:
                     self._fold.opened(flow)
                 self._fold.add(window.changes, now)
                 for flow in window.opened:
-                    self._attribute(flow, now.boot_s, now)
+                    verdict = self._attribution.opened(flow, now.boot_s)
+                    if verdict is not None:
+                        self._decide((verdict,), now)
             for (slot, direction), totals in before.items():
                 self._fold.add_without_flow(slot, direction, totals)
             self._fold.swept(now)

@@ -257,6 +257,8 @@ class Learning:
 
     def _told(self, client: bytes, server: bytes, opened_s: float) -> tuple[str, str] | None:
         """The name that DNS gave the server when a flow opened, and its source."""
+        if not self._learned[DNS]:
+            return None
         if not self._relays.has(client, opened_s):
             name = self._dns_names.name_for(client, server, opened_s)
             if name is not None:

@@ -30,7 +30,7 @@ from exporter.errors import ExporterError
 
 class Attacher:
     def __init__(self, program_fds, links):
-        self.pinned = links is not None
+        self.pinned = bool(links)
         names = [os.read(fd, 100).decode() for fd in program_fds]
         self.say("programs", *([links] * self.pinned), *names)
 

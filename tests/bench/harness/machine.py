@@ -6,7 +6,8 @@ import os
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.exporter_process import status_field
@@ -23,6 +24,17 @@ def leave_the_sending_cpu() -> None:
     others = os.sched_getaffinity(0) - {SENDING_CPU}
     if others:
         os.sched_setaffinity(0, others)
+
+
+@contextmanager
+def every_cpu() -> Iterator[None]:
+    """For what is started meanwhile, while nothing is sent at full rate."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def describe() -> dict[str, str]:
