@@ -33,7 +33,7 @@ from exporter.capture.records import (
     decode_flow,
 )
 from exporter.capture.timeouts import Timeouts
-from exporter.capture.windows import Windows
+from exporter.capture.windows import Windows, differing
 from exporter.memory import zeros
 
 TCP_TIMEOUT_FACTOR = 5
@@ -177,18 +177,16 @@ class FlowTable:
                 if counted == folded:
                     continue
                 for begin in range(0, window.slots, CHANGES_MAX):
-                    part = slice(begin, begin + CHANGES_MAX)
-                    if counted[part] != folded[part]:
-                        yield self._sweep_part(window.first, part, raw, words)
+                    changed = differing(counted, folded, begin, begin + CHANGES_MAX)
+                    if changed:
+                        yield self._sweep_part(window.first, changed, raw, words)
 
-    def _sweep_part(self, first: int, part: slice, raw: memoryview, words: memoryview) -> Sweep:
+    def _sweep_part(
+        self, first: int, changed: list[tuple[int, int]], raw: memoryview, words: memoryview
+    ) -> Sweep:
         opened: list[Flow] = []
         changes: list[Change] = []
-        counted = words[_BYTES_WORD::_WORDS][part].tolist()
-        folded = self._folded_bytes[first : first + self._window_slots][part].tolist()
-        for place, (now, before) in enumerate(zip(counted, folded, strict=True), part.start):
-            if now == before:
-                continue
+        for place, counted in changed:
             at = place * _WORDS
             head = words[at]
             state = head & _STATE_MASK
@@ -198,7 +196,7 @@ class FlowTable:
             if self._stage[slot] == _UNKNOWN:
                 self.announced(slot, head)
                 opened.append(self._decode(slot, raw, place))
-            changes.append(self._change(slot, head, words[at + _PACKETS_WORD], now))
+            changes.append(self._change(slot, head, words[at + _PACKETS_WORD], counted))
             if state == FLOW_LIVE:
                 self._timeouts.set(slot, self._ticks(slot, head))
         return Sweep(opened, changes)
