@@ -190,7 +190,7 @@ class Fold:
             if before.is_pending and self._table.weigh(domain, wire_bytes, now):
                 after = self._table.of(before.direction, domain, before.labels, now)
                 after.weighed += wire_bytes
-        else:
+        elif not before.is_pending:  # which has no other name yet
             self._names.forget(slot)
         self._rebind(slot, before, after, now)
         if before.is_pending:
