@@ -6,7 +6,6 @@ import errno
 import os
 import struct
 import threading
-from typing import NoReturn
 
 from exporter.capture import bpf
 from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS
@@ -62,7 +61,8 @@ def load_both(instructions: bytes) -> list[int]:
         except OSError as error:
             failed[name] = error
 
-    ingress, egress = programs_of(instructions)
+    programs = dict(programs_of(instructions))
+    ingress, egress = programs.items()
     beside = threading.Thread(target=load, args=egress)
     try:
         beside.start()
@@ -72,22 +72,12 @@ def load_both(instructions: bytes) -> list[int]:
     else:
         load(*ingress)
         beside.join()
-    if failed:
-        bpf.close_all(loaded.values())
-        _refuse(
-            [
-                (*program, failed[program[0]])
-                for program in (ingress, egress)
-                if program[0] in failed
-            ]
-        )
-    return [loaded[name] for name, _ in (ingress, egress)]
-
-
-def _refuse(failed: list[tuple[str, bytes, OSError]]) -> NoReturn:
-    """What the verifier says of one is of no interest where another could not be loaded at all."""
-    for _, _, error in failed:
-        if error.errno not in _OF_THE_VERIFIER:
+    refused = [name for name in programs if name in failed]
+    if not refused:
+        return [loaded[name] for name in programs]
+    bpf.close_all(loaded.values())
+    for error in failed.values():
+        if error.errno not in _OF_THE_VERIFIER:  # then what a verifier says is of no interest
             raise error
-    name, of_one, error = failed[0]
-    raise RefusedError(name, of_one, error.errno or 0) from error
+    error = failed[refused[0]]
+    raise RefusedError(refused[0], programs[refused[0]], error.errno or 0) from error

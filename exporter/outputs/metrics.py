@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from exporter.counts.rows import PROCESS, rows_of
 from exporter.counts.snapshot import Snapshot
 from exporter.outputs import exposition, process_metrics
-from exporter.outputs.catalogue import families
+from exporter.outputs.catalogue import Labels, families
 from exporter.outputs.exposition import LabelTexts
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -54,7 +54,7 @@ def render(snapshot: Snapshot, build: BuildInfo, content_type: str) -> bytes:
 
 def own_lines(snapshot: Snapshot, build: BuildInfo, *, openmetrics: bool) -> Iterator[str]:
     """Every `ayaflow_` family, the domains' first."""
-    seen: dict[tuple[str, ...], LabelTexts] = {}
+    seen: dict[Labels, LabelTexts] = {}
     rows = [row for row in rows_of(snapshot) if row.family != PROCESS]  # of which a scrape has more
     for family in families(rows, snapshot.rates, snapshot.folded_at_s):
         yield from exposition.lines(family, seen, openmetrics=openmetrics)
