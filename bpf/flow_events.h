@@ -12,7 +12,7 @@
 #include <linux/types.h>
 
 /* Another one: pinned entries of earlier programs are not found, or mean something else. */
-#define RECORD_LAYOUT_VERSION 3
+#define RECORD_LAYOUT_VERSION 4
 
 enum flow_direction {
 	FLOW_INGRESS = 0,
@@ -68,6 +68,7 @@ struct flow_entry {
 /* A flow is searched for, and put, only in one window of FLOW_PROBES slots of one bucket. */
 #define FLOW_BUCKET_SLOTS 64
 #define FLOW_PROBES 32
+#define FLOW_FIRST_PROBES 8 /* of those, where nearly all flows are found */
 #define FLOW_KEPT_EVERY 8 /* of the pairs of slots, one is for connections that have come about */
 
 struct flow_bucket {
@@ -86,7 +87,7 @@ struct device {
 	__u16 slot; /* 0 is for devices that are not in the table */
 	__u8 link_type;
 	__u8 listen_only; /* DNS is listened to; nothing is counted */
-};
+} __attribute__((aligned(8)));
 
 #define DEVICE_BUCKETS 1024
 #define DEVICE_PROBES 8

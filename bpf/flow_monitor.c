@@ -13,10 +13,10 @@
  * to be inspected, PAYLOAD_PAGES. With PIN_PATH the maps are those that are pinned in that directory.
  */
 #include "flow_events.h"
-#include "parsing.h"
-#include "tunnels.h"
-#include "payload.h"
 #include "flow_table.h"
+#include "parsing.h"
+#include "payload.h"
+#include "wire.h"
 
 #define TC_ACT_UNSPEC (-1)
 #define PACKET_LOOPBACK 5
@@ -79,11 +79,16 @@ BPF_PERCPU_ARRAY(payload_scratch, struct payload_record_bytes, 1);
 BPF_ARRAY(grace_inner, __u64, 1);
 BPF_ARRAY_OF_MAPS(grace, "grace_inner", 1);
 
-/* One packet, or the packets that a super-packet becomes on the wire. */
-struct wire_counts {
-	__u64 packets;
-	__u64 bytes;
-};
+/* The loader makes two programs of this one, each with its direction in the places of this. */
+#define DIRECTION_PLACE "0x41594146"
+
+static __always_inline __u64 direction_of_this_program(void)
+{
+	__u64 direction;
+
+	asm volatile("%0 = " DIRECTION_PLACE : "=r"(direction));
+	return direction;
+}
 
 static __always_inline struct device find_device(__u32 ifindex)
 {
@@ -96,37 +101,12 @@ static __always_inline struct device find_device(__u32 ifindex)
 		return none;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < DEVICE_PROBES; i++) {
-		struct device *device = &table->buckets[(ifindex + i) & (DEVICE_BUCKETS - 1)];
+		struct device device = table->buckets[(ifindex + i) & (DEVICE_BUCKETS - 1)];
 
-		if (device->ifindex == ifindex)
-			return *device;
+		if (device.ifindex == ifindex)
+			return device;
 	}
 	return none;
-}
-
-static __always_inline struct wire_counts
-count_wire(struct __sk_buff *skb, const struct frame *frame, const struct packet *packet)
-{
-	struct wire_counts wire = {.packets = 1, .bytes = skb->len};
-	__u32 segments, headers_len = packet->headers_len, repeated;
-
-	if (skb->gso_size && packet->family) {
-		__u32 inner_len = tunnel_headers_len(frame, packet);
-
-		if (inner_len)
-			headers_len = inner_len;
-		segments = skb->gso_segs;
-		if (!segments && skb->len > headers_len)
-			segments = (skb->len - headers_len + skb->gso_size - 1) / skb->gso_size;
-		if (segments > 1) {
-			repeated = headers_len - packet->jumbo_len;
-			wire.packets = segments;
-			wire.bytes += (__u64)(segments - 1) * repeated - packet->jumbo_len;
-		}
-	}
-	if (skb->vlan_present)
-		wire.bytes += wire.packets * VLAN_TAG_LEN;
-	return wire;
 }
 
 /* The reader comes by itself a few times a second; a rush of events wakes it before that. */
@@ -163,13 +143,11 @@ static __always_inline void end_flow(struct flow_entry *flow, __u32 slot,
 /* Adds to the flow's entry, which it makes where there is none yet. 0: there was no room. */
 static __always_inline struct flow_entry *count_flow(const struct packet *packet,
 						     struct wire_counts wire, __u64 device_slot,
-						     const __u32 direction,
+						     const __u64 direction,
 						     struct device_totals *cell, __u32 *slot)
 {
 	__u64 head = head_of(packet, device_slot, direction);
-	/* The two directions of a connection begin their search in neighbouring lines. */
-	__u32 meta = packet->protocol | device_slot << 16;
-	__u32 start = first_slot(hash_connection(packet, meta, direction)) | direction;
+	__u64 start = first_slot(packet, device_slot, direction);
 	__u32 bucket_index = start / FLOW_BUCKET_SLOTS;
 	struct flow_bucket *bucket = (void *)flows.lookup(&bucket_index);
 	__u8 tcp_flags = packet->tcp_flags;
@@ -180,7 +158,7 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 
 	if (!bucket)
 		return 0;
-	found = find_flow(bucket, start, head, packet->key, &place);
+	found = find_flow(bucket, start, head, packet->key, FLOW_PROBES, &place);
 	if (found && (tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) == TCP_SYN) {
 		__u64 old;
 
@@ -215,7 +193,7 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 	reverse.destination[1] = packet->key.source[1];
 	reverse.ports = packet->key.ports << 16 | packet->key.ports >> 16;
 	reverse_found = find_flow(bucket, start ^ 1, head ^ 1ULL << FLOW_HEAD_DIRECTION, reverse,
-				  &reverse_place);
+				  FLOW_PROBES, &reverse_place);
 
 	if (!found) {
 		int other_opened = reverse_found && bucket->slots[reverse_place].head &
@@ -232,6 +210,38 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 	if (tcp_flags & TCP_RST && reverse_found)
 		end_flow(&bucket->slots[reverse_place], first + reverse_place, cell);
 	return flow;
+}
+
+/* Adds one packet to the flow's entry. 0: that was not found at once. */
+static __always_inline struct flow_entry *count_known(struct __sk_buff *skb,
+						      const struct packet *packet,
+						      __u64 device_slot, const __u64 direction,
+						      __u32 *slot)
+{
+	__u64 start = first_slot(packet, device_slot, direction);
+	__u32 bucket_index = start / FLOW_BUCKET_SLOTS;
+	struct flow_bucket *bucket = (void *)flows.lookup(&bucket_index);
+	struct flow_entry *flow;
+	__u32 place = 0;
+
+	if (!bucket || !find_flow(bucket, start, head_of(packet, device_slot, direction),
+				  packet->key, FLOW_FIRST_PROBES, &place))
+		return 0;
+	flow = &bucket->slots[place];
+	__sync_fetch_and_add(&flow->packets, 1);
+	__sync_fetch_and_add(&flow->bytes, skb->len);
+	*slot = bucket_index * FLOW_BUCKET_SLOTS + place;
+	return flow;
+}
+
+/* Whether more of its payload is wanted, DNS apart: of that always. */
+static __always_inline int is_inspected(const struct flow_entry *flow)
+{
+#ifdef PAYLOAD_PAGES
+	return flow->key.inspection != INSPECTION_DONE;
+#else
+	return 0;
+#endif
 }
 
 #ifdef PAYLOAD_PAGES
@@ -323,44 +333,47 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 }
 #endif
 
-/* The loader makes two programs of this one, each with its direction in this place. */
-#define DIRECTION_PLACE "0x41594146"
-
-static __always_inline __u32 direction_of_this_program(void)
+/*
+ * Counts a packet that is nothing but one more of a known flow, as nearly all are. They are told apart by
+ * no more than it takes, since what a packet costs is mostly the code that it runs through: the rest of
+ * the kernel leaves none of it in the nearest cache.
+ */
+static __always_inline struct flow_entry *count_plain(struct __sk_buff *skb, struct device device,
+						      struct device_totals *cell, __u32 *slot)
 {
-	__u32 direction;
+	struct packet packet = {};
+	struct flow_entry *flow;
 
-	asm volatile("%0 = " DIRECTION_PLACE : "=r"(direction));
-	return direction;
+	if (device.link_type != LINK_ETHERNET || device.listen_only || skb->gso_size ||
+	    skb->vlan_present || !parse_plain(skb, &packet))
+		return 0;
+	flow = count_known(skb, &packet, device.slot, direction_of_this_program(), slot);
+	if (flow) {
+		cell->packets++;
+		cell->bytes += skb->len;
+	}
+	return flow;
 }
 
-int monitor(struct __sk_buff *skb)
+/* Counts any packet, and inspects it. *flow*: where it is counted already, else 0. */
+static __always_inline void count_any(struct __sk_buff *skb, struct device device,
+				      struct flow_entry *flow, __u32 slot,
+				      struct device_totals *cell)
 {
-	const __u32 direction = direction_of_this_program();
+	const __u64 direction = direction_of_this_program();
 	struct frame frame = frame_of(skb);
-	struct device device = find_device(skb->ifindex);
-	__u32 index = (device.slot * CPUS + bpf_get_smp_processor_id()) * 2 + direction;
-	struct device_totals *cell = (void *)totals.lookup(&index);
-	struct flow_entry *flow = 0;
 	struct packet packet = {};
-	struct wire_counts wire;
-	__u32 slot = PAYLOAD_NO_SLOT;
-	int is_ip;
+	int is_ip = parse_packet(&frame, device.link_type, &packet);
 
-	if (!cell)
-		return TC_ACT_UNSPEC;
-	/* The sender's own copy of what it sent to a group or to all: it came from no wire. */
-	if (direction == FLOW_INGRESS && skb->pkt_type == PACKET_LOOPBACK)
-		return TC_ACT_UNSPEC;
-	is_ip = parse_packet(&frame, device.link_type, &packet);
-	if (!device.listen_only) {
-		wire = count_wire(skb, &frame, &packet);
+	if (!flow && !device.listen_only) {
+		struct wire_counts wire = count_wire(skb, &frame, &packet);
+
 		cell->packets += wire.packets;
 		cell->bytes += wire.bytes;
 		if (!is_ip) {
 			cell->non_ip_packets += wire.packets;
 			cell->non_ip_bytes += wire.bytes;
-			return TC_ACT_UNSPEC;
+			return;
 		}
 		flow = count_flow(&packet, wire, device.slot, direction, cell, &slot);
 		if (!flow) {
@@ -369,9 +382,27 @@ int monitor(struct __sk_buff *skb)
 		}
 	}
 #ifdef PAYLOAD_PAGES
-	if (is_dns(&packet) ||
-	    (flow && is_tcp_or_udp(&packet) && flow->key.inspection != INSPECTION_DONE))
+	if (is_dns(&packet) || (flow && is_tcp_or_udp(&packet) && is_inspected(flow)))
 		inspect(skb, &packet, flow, slot, head_of(&packet, device.slot, direction), cell);
 #endif
+}
+
+int monitor(struct __sk_buff *skb)
+{
+	struct device device = find_device(skb->ifindex);
+	__u32 index =
+		(device.slot * CPUS + bpf_get_smp_processor_id()) * 2 + direction_of_this_program();
+	struct device_totals *cell = (void *)totals.lookup(&index);
+	__u32 slot = PAYLOAD_NO_SLOT;
+	struct flow_entry *flow;
+
+	if (!cell)
+		return TC_ACT_UNSPEC;
+	/* The sender's own copy of what it sent to a group or to all: it came from no wire. */
+	if (direction_of_this_program() == FLOW_INGRESS && skb->pkt_type == PACKET_LOOPBACK)
+		return TC_ACT_UNSPEC;
+	flow = count_plain(skb, device, cell, &slot);
+	if (!flow || is_inspected(flow))
+		count_any(skb, device, flow, slot, cell);
 	return TC_ACT_UNSPEC;
 }

@@ -11,9 +11,15 @@
 
 #include "parsing.h"
 
+/* Of two words of 32 bits. */
+static __always_inline __u64 product(__u32 a, __u32 key_a, __u32 b, __u32 key_b)
+{
+	return (__u64)(__u32)(a + key_a) * (__u32)(b + key_b);
+}
+
 static __always_inline __u64 half_product(__u64 word, __u32 key_a, __u32 key_b)
 {
-	return (__u64)(__u32)((__u32)word + key_a) * (__u32)((__u32)(word >> 32) + key_b);
+	return product(word, key_a, word >> 32, key_b);
 }
 
 /*
@@ -21,31 +27,31 @@ static __always_inline __u64 half_product(__u64 word, __u32 key_a, __u32 key_b)
  * destination of what comes in and the source of what goes out. NH, the universal hash of UMAC
  * (RFC 4418, 5.2.2), under a secret key, then multiply-shift: nobody who does not know the key can
  * choose flows that collide more often than by chance. Both are linear, so the halves are mixed
- * between them, or consecutive ports of one client would fall into few buckets.
+ * between them, or consecutive ports of one client would fall into few buckets. Of IPv6 addresses NH
+ * makes 64 bits first.
  */
-static __always_inline __u32 hash_connection(const struct packet *packet, __u32 meta,
-					     const __u32 direction)
+static __always_inline __u64 hash_connection(const struct packet *packet, __u64 device_slot,
+					     const __u64 direction)
 {
-	__u64 source, destination, local, remote, sum;
-	__u16 source_port = packet->key.ports & 0xffff;
-	__u16 destination_port = packet->key.ports >> 16;
+	__u64 source = packet->key.source[0], destination = packet->key.destination[0];
+	__u64 local, remote, ports = packet->key.ports, sum;
 
-	if (packet->family == 4) {
-		source = packet->key.source[0] << 16 | source_port;
-		destination = packet->key.destination[0] << 16 | destination_port;
-	} else {
-		source = half_product(packet->key.source[0], HASH_KEY_7, HASH_KEY_8) +
-			 half_product(packet->key.source[1], HASH_KEY_9, HASH_KEY_10) +
-			 (__u64)(source_port + HASH_KEY_11) * HASH_KEY_12;
-		destination = half_product(packet->key.destination[0], HASH_KEY_7, HASH_KEY_8) +
-			      half_product(packet->key.destination[1], HASH_KEY_9, HASH_KEY_10) +
-			      (__u64)(destination_port + HASH_KEY_11) * HASH_KEY_12;
+	if (packet->family == 6) {
+		source = half_product(source, HASH_KEY_7, HASH_KEY_8) +
+			 half_product(packet->key.source[1], HASH_KEY_9, HASH_KEY_10);
+		destination = half_product(destination, HASH_KEY_7, HASH_KEY_8) +
+			      half_product(packet->key.destination[1], HASH_KEY_9, HASH_KEY_10);
 	}
 	local = direction == FLOW_INGRESS ? destination : source;
 	remote = direction == FLOW_INGRESS ? source : destination;
-	sum = half_product(local, HASH_KEY_0, HASH_KEY_1) +
-	      half_product(remote, HASH_KEY_2, HASH_KEY_3) +
-	      (__u64)(__u32)(meta + HASH_KEY_4) * HASH_KEY_5;
+	if (direction == FLOW_EGRESS) {
+		asm volatile(""); /* or the compiler does it in both directions, and then chooses */
+		ports = ports << 16 | ports >> 16;
+	}
+	sum = product(local, HASH_KEY_0, remote, HASH_KEY_1) +
+	      product(ports, HASH_KEY_2, packet->protocol | device_slot << 16, HASH_KEY_3);
+	if (packet->family == 6)
+		sum += product(local >> 32, HASH_KEY_4, remote >> 32, HASH_KEY_5);
 	sum ^= sum >> 32;
 	return sum * HASH_KEY_6 >> (65 - FLOW_SLOTS_LOG2);
 }
@@ -56,29 +62,36 @@ static __always_inline int is_kept(__u32 slot)
 	return slot / 2 % FLOW_KEPT_EVERY == 0;
 }
 
-/* Where searches for the pair of slots begin. Most would go past a kept one: none begins there. */
-static __always_inline __u32 first_slot(__u32 pair)
+/*
+ * Where the search for a flow begins: in a pair of slots, neighbouring lines, for the two directions of a
+ * connection. Most searches would go past a pair that is kept; so none begins there.
+ */
+static __always_inline __u64 first_slot(const struct packet *packet, __u64 device_slot,
+					const __u64 direction)
 {
+	__u64 pair = hash_connection(packet, device_slot, direction);
 	/* 1 for 0: of a branch the verifier would walk both ways. */
-	__u32 past = (pair % FLOW_KEPT_EVERY - 1) >> 31;
+	__u64 past = (pair % FLOW_KEPT_EVERY - 1) >> 63;
 
-	return (pair + past) * 2;
+	return (pair + past) * 2 | direction;
 }
 
 /*
- * Finds the live entry of a key in the window that begins at *start*, and its place in the bucket.
+ * Finds the live entry of a key in the window that begins at *start*, or in the first *probes* of its
+ * slots, and its place in the bucket.
  * The verifier follows each value that a constant takes, so a place is never a constant: start + i.
  */
 static __always_inline int find_flow(struct flow_bucket *bucket, __u32 start, __u64 head,
-				     struct flow_key key, __u32 *place)
+				     struct flow_key key, const int probes, __u32 *place)
 {
 	int i;
 
 #pragma clang loop unroll(disable)
-	for (i = 0; i < FLOW_PROBES; i++) {
+	for (i = 0; i < probes; i++) {
 		__u32 at = (start + i) % FLOW_BUCKET_SLOTS;
 		struct flow_entry *flow = &bucket->slots[at];
 
+		asm volatile("" : "+r"(flow)); /* or its address is made anew for each comparison */
 		if ((flow->head & ~FLOW_HEAD_FLAGS_MASK) == head &&
 		    flow->key.source[0] == key.source[0] &&
 		    flow->key.destination[0] == key.destination[0] &&
@@ -128,10 +141,10 @@ static __always_inline int replace_head(struct flow_entry *flow, __u64 old, __u6
 }
 
 static __always_inline __u64 head_of(const struct packet *packet, __u64 device_slot,
-				     const __u32 direction)
+				     const __u64 direction)
 {
 	return FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
-	       (__u64)packet->family << FLOW_HEAD_FAMILY | (__u64)direction << FLOW_HEAD_DIRECTION |
+	       (__u64)packet->family << FLOW_HEAD_FAMILY | direction << FLOW_HEAD_DIRECTION |
 	       device_slot << FLOW_HEAD_DEVICE;
 }
 

@@ -13,6 +13,9 @@ from exporter.errors import ExporterError
 
 _DIRECTION_PLACE = struct.pack("=I", 0x41594146)
 """As in bpf/flow_monitor.c."""
+_MOVE = 0xB7
+"""The instruction that has it: of a constant into a register."""
+_INSTRUCTION_BYTES, _CONSTANT_AT = 8, 4
 
 _OF_THE_VERIFIER = (errno.E2BIG, errno.EINVAL, errno.EACCES)
 _STATISTICS = ("processed ", "verification time ", "stack depth ")
@@ -36,15 +39,23 @@ class RefusedError(Exception):
 
 def programs_of(instructions: bytes) -> list[tuple[str, bytes]]:
     """Name and instructions of the programs for ingress and egress: the one that was compiled, with
-    its direction put in its place. To compile it twice takes half as long again.
+    its direction put in its places. To compile it twice takes half as long again.
     """
-    before, place, after = instructions.partition(_DIRECTION_PLACE)
-    if not place or len(before) % 8 != 4 or _DIRECTION_PLACE in after:
-        raise ExporterError("the compiled kernel program has no place for its direction")
-    return [
-        (name, before + struct.pack("=i", direction) + after)
-        for name, direction in (("monitor_ingress", FLOW_INGRESS), ("monitor_egress", FLOW_EGRESS))
+    each = range(0, len(instructions), _INSTRUCTION_BYTES)
+    split = [instructions[start : start + _INSTRUCTION_BYTES] for start in each]
+    places = [
+        number
+        for number, instruction in enumerate(split)
+        if instruction[0] == _MOVE and instruction[_CONSTANT_AT:] == _DIRECTION_PLACE
     ]
+    if not places:
+        raise ExporterError("the compiled kernel program has no place for its direction")
+    programs = []
+    for name, direction in (("monitor_ingress", FLOW_INGRESS), ("monitor_egress", FLOW_EGRESS)):
+        for number in places:
+            split[number] = split[number][:_CONSTANT_AT] + struct.pack("=i", direction)
+        programs.append((name, b"".join(split)))
+    return programs
 
 
 def load_both(instructions: bytes) -> list[int]:

@@ -12,8 +12,10 @@ import pytest
 
 from exporter.capture import bpf, directions
 from exporter.capture.directions import RefusedError, load_both, programs_of
+from exporter.errors import ExporterError
 
-INSTRUCTIONS = bytes(4) + directions._DIRECTION_PLACE + bytes(8)
+PLACE = bytes([directions._MOVE, 1, 0, 0]) + directions._DIRECTION_PLACE
+INSTRUCTIONS = PLACE + bytes(8)
 
 
 class Kernel:
@@ -45,6 +47,19 @@ def boot(monkeypatch: pytest.MonkeyPatch) -> Boot:
         return kernel
 
     return begin
+
+
+def test_every_place_has_the_direction_and_no_other_constant_is_taken_for_one() -> None:
+    same_constant = bytes([0x07, 1, 0, 0]) + directions._DIRECTION_PLACE  # one that is added
+    programs = dict(programs_of(PLACE + same_constant + PLACE))
+    for name, direction in (("monitor_ingress", 0), ("monitor_egress", 1)):
+        told = PLACE[:4] + bytes([direction, 0, 0, 0])
+        assert programs[name] == told + same_constant + told
+
+
+def test_a_program_without_a_place_is_refused() -> None:
+    with pytest.raises(ExporterError, match="no place"):
+        programs_of(bytes(16))
 
 
 def error(number: int) -> OSError:

@@ -36,8 +36,7 @@ from tests.e2e.net import End
 
 LAYOUTS = Path(__file__).resolve().parents[1] / "layouts"
 
-_MONITOR = "/* The loader makes two programs of this one"
-_TABLE = ("/* Adds to the flow's entry", _MONITOR)
+_TABLE = ("/* Adds to the flow's entry", "/* Whether more of its payload is wanted")
 _PROGRAM = ("int monitor(", "")
 
 _ENABLE_STATS = 32

@@ -23,12 +23,13 @@ struct connection_bucket {
 BPF_F_TABLE("array", __u32, struct flow_key, keys, FLOW_SLOTS, BPF_F_MMAPABLE);
 
 static __always_inline int find_connection(struct connection_bucket *bucket, __u32 start,
-					   __u64 head, const __u64 *digest, __u32 *place)
+					   __u64 head, const __u64 *digest, const int probes,
+					   __u32 *place)
 {
 	int i;
 
 #pragma clang loop unroll(disable)
-	for (i = 0; i < FLOW_PROBES; i++) {
+	for (i = 0; i < probes; i++) {
 		__u32 at = (start + i) % FLOW_BUCKET_SLOTS;
 		struct connection *entry = &bucket->slots[at];
 
@@ -103,13 +104,35 @@ static __always_inline void announce(__u32 type, __u64 head, const struct flow_k
 	send_event(type, &flow, slot, cell);
 }
 
+/* The same for both directions. */
+static __always_inline __u64 connection_head(const struct packet *packet, __u64 device_slot)
+{
+	return FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
+	       (__u64)packet->family << FLOW_HEAD_FAMILY | device_slot << FLOW_HEAD_DEVICE;
+}
+
+static __always_inline struct flow_key ingress_key(const struct packet *packet,
+						   const __u64 direction)
+{
+	struct flow_key key = packet->key;
+
+	if (direction == FLOW_EGRESS) {
+		asm volatile("");
+		key.source[0] = packet->key.destination[0];
+		key.source[1] = packet->key.destination[1];
+		key.destination[0] = packet->key.source[0];
+		key.destination[1] = packet->key.source[1];
+		key.ports = packet->key.ports << 16 | packet->key.ports >> 16;
+	}
+	return key;
+}
+
 static __always_inline int count_here(const struct packet *packet, struct wire_counts wire,
-				      __u64 device_slot, const __u32 direction,
+				      __u64 device_slot, const __u64 direction,
 				      struct device_totals *cell)
 {
-	__u64 head = FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
-		     (__u64)packet->family << FLOW_HEAD_FAMILY | device_slot << FLOW_HEAD_DEVICE;
-	struct flow_key key = packet->key, *whole_key;
+	__u64 head = connection_head(packet, device_slot);
+	struct flow_key key = ingress_key(packet, direction), *whole_key;
 	__u8 tcp_flags = packet->tcp_flags;
 	struct connection_bucket *bucket;
 	struct direction_counts *counts;
@@ -117,20 +140,13 @@ static __always_inline int count_here(const struct packet *packet, struct wire_c
 	struct connection *entry;
 	__u64 digest[2], old;
 
-	if (direction == FLOW_EGRESS) {
-		key.source[0] = packet->key.destination[0];
-		key.source[1] = packet->key.destination[1];
-		key.destination[0] = packet->key.source[0];
-		key.destination[1] = packet->key.source[1];
-		key.ports = packet->key.ports << 16 | packet->key.ports >> 16;
-	}
 	start = digest_key(&key, packet->family, packet->protocol | device_slot << 16, digest);
 	bucket_index = start / FLOW_BUCKET_SLOTS;
 	bucket = (struct connection_bucket *)flows.lookup(&bucket_index);
 	if (!bucket)
 		return 0;
 	slot = bucket_index * FLOW_BUCKET_SLOTS;
-	if (find_connection(bucket, start, head, digest, &place)) {
+	if (find_connection(bucket, start, head, digest, FLOW_PROBES, &place)) {
 		entry = &bucket->slots[place];
 		counts = &entry->counts[direction];
 		old = entry->head;
@@ -166,8 +182,30 @@ static __always_inline int count_here(const struct packet *packet, struct wire_c
 /* Without payload inspection nobody looks behind the pointer: it says whether there was room. */
 static __always_inline struct flow_entry *count_flow(const struct packet *packet,
 						     struct wire_counts wire, __u64 device_slot,
-						     const __u32 direction,
+						     const __u64 direction,
 						     struct device_totals *cell, __u32 *slot)
 {
 	return (struct flow_entry *)(long)count_here(packet, wire, device_slot, direction, cell);
+}
+
+static __always_inline struct flow_entry *count_known(struct __sk_buff *skb,
+						      const struct packet *packet,
+						      __u64 device_slot, const __u64 direction,
+						      __u32 *slot)
+{
+	struct flow_key key = ingress_key(packet, direction);
+	__u64 digest[2];
+	__u32 meta = packet->protocol | device_slot << 16, place = 0;
+	__u32 start = digest_key(&key, packet->family, meta, digest);
+	__u32 bucket_index = start / FLOW_BUCKET_SLOTS;
+	struct connection_bucket *bucket = (struct connection_bucket *)flows.lookup(&bucket_index);
+	struct direction_counts *counts;
+
+	if (!bucket || !find_connection(bucket, start, connection_head(packet, device_slot), digest,
+					FLOW_FIRST_PROBES, &place))
+		return 0;
+	counts = &bucket->slots[place].counts[direction];
+	__sync_fetch_and_add(&counts->packets, 1);
+	__sync_fetch_and_add(&counts->bytes, skb->len);
+	return (struct flow_entry *)bucket;
 }

@@ -2,8 +2,16 @@
 /* In the place of the flow table: no table. Parsing and totals alone; every packet is overflow. */
 static __always_inline struct flow_entry *count_flow(const struct packet *packet,
 						     struct wire_counts wire, __u64 device_slot,
-						     const __u32 direction,
+						     const __u64 direction,
 						     struct device_totals *cell, __u32 *slot)
+{
+	return 0;
+}
+
+static __always_inline struct flow_entry *count_known(struct __sk_buff *skb,
+						      const struct packet *packet,
+						      __u64 device_slot, const __u64 direction,
+						      __u32 *slot)
 {
 	return 0;
 }

@@ -13,12 +13,13 @@ struct connection {
 #define BUCKET_CONNECTIONS (sizeof(struct flow_bucket) / sizeof(struct connection))
 
 static __always_inline int find_connection(struct connection *bucket, __u32 start, __u64 head,
-					   const struct flow_key *key, __u32 *place)
+					   const struct flow_key *key, const int probes,
+					   __u32 *place)
 {
 	int i;
 
 #pragma clang loop unroll(disable)
-	for (i = 0; i < FLOW_PROBES; i++) {
+	for (i = 0; i < probes; i++) {
 		__u32 at = (start + i) % BUCKET_CONNECTIONS;
 		struct flow_entry *entry = &bucket[at].ingress;
 
@@ -52,32 +53,47 @@ static __always_inline int claim_connection(struct connection *bucket, __u32 sta
 	return 0;
 }
 
-static __always_inline int count_here(const struct packet *packet, struct wire_counts wire,
-				      __u64 device_slot, const __u32 direction,
-				      struct device_totals *cell)
+/* The same for both directions. */
+static __always_inline __u64 connection_head(const struct packet *packet, __u64 device_slot)
 {
-	__u64 head = FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
-		     (__u64)packet->family << FLOW_HEAD_FAMILY | device_slot << FLOW_HEAD_DEVICE;
-	__u32 start = hash_connection(packet, packet->protocol | device_slot << 16, direction);
-	__u32 bucket_index = start / BUCKET_CONNECTIONS;
-	struct connection *bucket = (struct connection *)flows.lookup(&bucket_index);
-	__u8 tcp_flags = packet->tcp_flags;
-	struct flow_key key = packet->key;
-	struct connection *entry;
-	__u32 place = 0, slot;
-	__u64 old;
+	return FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
+	       (__u64)packet->family << FLOW_HEAD_FAMILY | device_slot << FLOW_HEAD_DEVICE;
+}
 
-	if (!bucket)
-		return 0;
+static __always_inline struct flow_key ingress_key(const struct packet *packet,
+						   const __u64 direction)
+{
+	struct flow_key key = packet->key;
+
 	if (direction == FLOW_EGRESS) {
+		asm volatile("");
 		key.source[0] = packet->key.destination[0];
 		key.source[1] = packet->key.destination[1];
 		key.destination[0] = packet->key.source[0];
 		key.destination[1] = packet->key.source[1];
 		key.ports = packet->key.ports << 16 | packet->key.ports >> 16;
 	}
+	return key;
+}
+
+static __always_inline int count_here(const struct packet *packet, struct wire_counts wire,
+				      __u64 device_slot, const __u64 direction,
+				      struct device_totals *cell)
+{
+	__u64 head = connection_head(packet, device_slot);
+	__u32 start = hash_connection(packet, device_slot, direction);
+	__u32 bucket_index = start / BUCKET_CONNECTIONS;
+	struct connection *bucket = (struct connection *)flows.lookup(&bucket_index);
+	__u8 tcp_flags = packet->tcp_flags;
+	struct flow_key key = ingress_key(packet, direction);
+	struct connection *entry;
+	__u32 place = 0, slot;
+	__u64 old;
+
+	if (!bucket)
+		return 0;
 	slot = bucket_index * BUCKET_CONNECTIONS;
-	if (find_connection(bucket, start, head, &key, &place)) {
+	if (find_connection(bucket, start, head, &key, FLOW_PROBES, &place)) {
 		entry = &bucket[place];
 		old = entry->ingress.head;
 		if (!(tcp_flags & TCP_SYN) || !(old & FLOW_ENDED << FLOW_HEAD_FLAGS)) {
@@ -116,8 +132,31 @@ static __always_inline int count_here(const struct packet *packet, struct wire_c
 /* Without payload inspection nobody looks behind the pointer: it says whether there was room. */
 static __always_inline struct flow_entry *count_flow(const struct packet *packet,
 						     struct wire_counts wire, __u64 device_slot,
-						     const __u32 direction,
+						     const __u64 direction,
 						     struct device_totals *cell, __u32 *slot)
 {
 	return (struct flow_entry *)(long)count_here(packet, wire, device_slot, direction, cell);
+}
+
+static __always_inline struct flow_entry *count_known(struct __sk_buff *skb,
+						      const struct packet *packet,
+						      __u64 device_slot, const __u64 direction,
+						      __u32 *slot)
+{
+	struct flow_key key = ingress_key(packet, direction);
+	__u32 start = hash_connection(packet, device_slot, direction), place = 0;
+	__u32 bucket_index = start / BUCKET_CONNECTIONS;
+	struct connection *bucket = (struct connection *)flows.lookup(&bucket_index);
+
+	if (!bucket || !find_connection(bucket, start, connection_head(packet, device_slot), &key,
+					FLOW_FIRST_PROBES, &place))
+		return 0;
+	if (direction == FLOW_INGRESS) {
+		__sync_fetch_and_add(&bucket[place].ingress.packets, 1);
+		__sync_fetch_and_add(&bucket[place].ingress.bytes, skb->len);
+	} else {
+		__sync_fetch_and_add(&bucket[place].egress_packets, 1);
+		__sync_fetch_and_add(&bucket[place].egress_bytes, skb->len);
+	}
+	return &bucket[place].ingress;
 }

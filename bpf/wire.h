@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What segmentation repeats of a super-packet in a tunnel: the headers of the packet inside it, too.
+ * What a packet is on the wire. A super-packet becomes many packets there, and each repeats its headers;
+ * in a tunnel those of the packet inside it, too. Touches no map.
  */
-#ifndef AYAFLOW_TUNNELS_H
-#define AYAFLOW_TUNNELS_H
+#ifndef AYAFLOW_WIRE_H
+#define AYAFLOW_WIRE_H
 
 #include "parsing.h"
 
@@ -12,6 +13,12 @@
 #define VXLAN_FLAGS 0x08
 #define GENEVE_HEADER_LEN 8
 #define GRE_HEADER_LEN 4
+
+/* One packet, or the packets that a super-packet becomes on the wire. */
+struct wire_counts {
+	__u64 packets;
+	__u64 bytes;
+};
 
 /* The common shape of GRE (its first four bytes), VXLAN and Geneve headers. */
 struct tunnel_header {
@@ -101,6 +108,31 @@ static __always_inline __u32 tunnel_headers_len(const struct frame *frame,
 		offset += ETHERNET_HEADER_LEN;
 	}
 	return inner_headers_len(frame, forget(frame, offset));
+}
+
+static __always_inline struct wire_counts
+count_wire(struct __sk_buff *skb, const struct frame *frame, const struct packet *packet)
+{
+	struct wire_counts wire = {.packets = 1, .bytes = skb->len};
+	__u32 segments, headers_len = packet->headers_len, repeated;
+
+	if (skb->gso_size && packet->family) {
+		__u32 inner_len = tunnel_headers_len(frame, packet);
+
+		if (inner_len)
+			headers_len = inner_len;
+		segments = skb->gso_segs;
+		if (!segments && skb->len > headers_len)
+			segments = (skb->len - headers_len + skb->gso_size - 1) / skb->gso_size;
+		if (segments > 1) {
+			repeated = headers_len - packet->jumbo_len;
+			wire.packets = segments;
+			wire.bytes += (__u64)(segments - 1) * repeated - packet->jumbo_len;
+		}
+	}
+	if (skb->vlan_present)
+		wire.bytes += wire.packets * VLAN_TAG_LEN;
+	return wire;
 }
 
 #endif
