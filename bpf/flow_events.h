@@ -87,7 +87,7 @@ struct device {
 	__u16 slot; /* 0 is for devices that are not in the table */
 	__u8 link_type;
 	__u8 listen_only; /* DNS is listened to; nothing is counted */
-} __attribute__((aligned(8)));
+};
 
 #define DEVICE_BUCKETS 1024
 #define DEVICE_PROBES 8

@@ -212,7 +212,7 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 	return flow;
 }
 
-/* Adds one packet to the flow's entry. 0: that was not found at once. */
+/* Adds one packet to the flow's entry. 0: it is not in the first places that are searched. */
 static __always_inline struct flow_entry *count_known(struct __sk_buff *skb,
 						      const struct packet *packet,
 						      __u64 device_slot, const __u64 direction,

@@ -77,9 +77,9 @@ static __always_inline __u64 first_slot(const struct packet *packet, __u64 devic
 }
 
 /*
- * Finds the live entry of a key in the window that begins at *start*, or in the first *probes* of its
- * slots, and its place in the bucket.
- * The verifier follows each value that a constant takes, so a place is never a constant: start + i.
+ * Finds the live entry of a key in the first *probes* slots of the window that begins at *start*, and
+ * its place in the bucket. The verifier follows each value that a constant takes, so a place is never a
+ * constant: start + i.
  */
 static __always_inline int find_flow(struct flow_bucket *bucket, __u32 start, __u64 head,
 				     struct flow_key key, const int probes, __u32 *place)

@@ -41,20 +41,20 @@ def programs_of(instructions: bytes) -> list[tuple[str, bytes]]:
     """Name and instructions of the programs for ingress and egress: the one that was compiled, with
     its direction put in its places. To compile it twice takes half as long again.
     """
-    each = range(0, len(instructions), _INSTRUCTION_BYTES)
-    split = [instructions[start : start + _INSTRUCTION_BYTES] for start in each]
     places = [
-        number
-        for number, instruction in enumerate(split)
-        if instruction[0] == _MOVE and instruction[_CONSTANT_AT:] == _DIRECTION_PLACE
+        at + _CONSTANT_AT
+        for at in range(0, len(instructions), _INSTRUCTION_BYTES)
+        if instructions[at] == _MOVE
+        and instructions[at + _CONSTANT_AT : at + _INSTRUCTION_BYTES] == _DIRECTION_PLACE
     ]
     if not places:
         raise ExporterError("the compiled kernel program has no place for its direction")
     programs = []
     for name, direction in (("monitor_ingress", FLOW_INGRESS), ("monitor_egress", FLOW_EGRESS)):
-        for number in places:
-            split[number] = split[number][:_CONSTANT_AT] + struct.pack("=i", direction)
-        programs.append((name, b"".join(split)))
+        of_one = bytearray(instructions)
+        for place in places:
+            struct.pack_into("=i", of_one, place, direction)
+        programs.append((name, bytes(of_one)))
     return programs
 
 

@@ -120,7 +120,7 @@ def source_text(variant: Variant) -> str:
 def _load(variant: Variant, settings: LoaderSettings) -> Programs:
     original = loader.source_dir()
     with tempfile.TemporaryDirectory(prefix="ayaflow-bench-") as folder:
-        for entry in original.iterdir():
+        for entry in (*original.iterdir(), *LAYOUTS.glob("*.h")):
             if entry.name != "flow_monitor.c":
                 Path(folder, entry.name).symlink_to(entry)
         Path(folder, "flow_monitor.c").write_text(source_text(variant))

@@ -4,6 +4,8 @@
  * by 128 bits. Of IPv4 these are the addresses and ports themselves, of IPv6 two passes of NH under
  * shifted secret keys (RFC 4418, 5.2.2). The whole key is written beside, once.
  */
+#include "connection.h"
+
 struct direction_counts {
 	__u64 packets;
 	__u64 bytes;
@@ -104,34 +106,11 @@ static __always_inline void announce(__u32 type, __u64 head, const struct flow_k
 	send_event(type, &flow, slot, cell);
 }
 
-/* The same for both directions. */
-static __always_inline __u64 connection_head(const struct packet *packet, __u64 device_slot)
-{
-	return FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
-	       (__u64)packet->family << FLOW_HEAD_FAMILY | device_slot << FLOW_HEAD_DEVICE;
-}
-
-static __always_inline struct flow_key ingress_key(const struct packet *packet,
-						   const __u64 direction)
-{
-	struct flow_key key = packet->key;
-
-	if (direction == FLOW_EGRESS) {
-		asm volatile("");
-		key.source[0] = packet->key.destination[0];
-		key.source[1] = packet->key.destination[1];
-		key.destination[0] = packet->key.source[0];
-		key.destination[1] = packet->key.source[1];
-		key.ports = packet->key.ports << 16 | packet->key.ports >> 16;
-	}
-	return key;
-}
-
 static __always_inline int count_here(const struct packet *packet, struct wire_counts wire,
 				      __u64 device_slot, const __u64 direction,
 				      struct device_totals *cell)
 {
-	__u64 head = connection_head(packet, device_slot);
+	__u64 head = head_of(packet, device_slot, FLOW_INGRESS);
 	struct flow_key key = ingress_key(packet, direction), *whole_key;
 	__u8 tcp_flags = packet->tcp_flags;
 	struct connection_bucket *bucket;
@@ -201,8 +180,8 @@ static __always_inline struct flow_entry *count_known(struct __sk_buff *skb,
 	struct connection_bucket *bucket = (struct connection_bucket *)flows.lookup(&bucket_index);
 	struct direction_counts *counts;
 
-	if (!bucket || !find_connection(bucket, start, connection_head(packet, device_slot), digest,
-					FLOW_FIRST_PROBES, &place))
+	if (!bucket || !find_connection(bucket, start, head_of(packet, device_slot, FLOW_INGRESS),
+					digest, FLOW_FIRST_PROBES, &place))
 		return 0;
 	counts = &bucket->slots[place].counts[direction];
 	__sync_fetch_and_add(&counts->packets, 1);

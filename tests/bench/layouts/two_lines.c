@@ -3,6 +3,8 @@
  * In the place of the flow table: entries of two cache lines for both directions of a connection. The
  * first line has the key, as an ingress packet shows it, and what came in; the second what went out.
  */
+#include "connection.h"
+
 struct connection {
 	struct flow_entry ingress;
 	__u64 egress_packets;
@@ -53,34 +55,11 @@ static __always_inline int claim_connection(struct connection *bucket, __u32 sta
 	return 0;
 }
 
-/* The same for both directions. */
-static __always_inline __u64 connection_head(const struct packet *packet, __u64 device_slot)
-{
-	return FLOW_LIVE | (__u64)packet->protocol << FLOW_HEAD_PROTOCOL |
-	       (__u64)packet->family << FLOW_HEAD_FAMILY | device_slot << FLOW_HEAD_DEVICE;
-}
-
-static __always_inline struct flow_key ingress_key(const struct packet *packet,
-						   const __u64 direction)
-{
-	struct flow_key key = packet->key;
-
-	if (direction == FLOW_EGRESS) {
-		asm volatile("");
-		key.source[0] = packet->key.destination[0];
-		key.source[1] = packet->key.destination[1];
-		key.destination[0] = packet->key.source[0];
-		key.destination[1] = packet->key.source[1];
-		key.ports = packet->key.ports << 16 | packet->key.ports >> 16;
-	}
-	return key;
-}
-
 static __always_inline int count_here(const struct packet *packet, struct wire_counts wire,
 				      __u64 device_slot, const __u64 direction,
 				      struct device_totals *cell)
 {
-	__u64 head = connection_head(packet, device_slot);
+	__u64 head = head_of(packet, device_slot, FLOW_INGRESS);
 	__u32 start = hash_connection(packet, device_slot, direction);
 	__u32 bucket_index = start / BUCKET_CONNECTIONS;
 	struct connection *bucket = (struct connection *)flows.lookup(&bucket_index);
@@ -148,8 +127,8 @@ static __always_inline struct flow_entry *count_known(struct __sk_buff *skb,
 	__u32 bucket_index = start / BUCKET_CONNECTIONS;
 	struct connection *bucket = (struct connection *)flows.lookup(&bucket_index);
 
-	if (!bucket || !find_connection(bucket, start, connection_head(packet, device_slot), &key,
-					FLOW_FIRST_PROBES, &place))
+	if (!bucket || !find_connection(bucket, start, head_of(packet, device_slot, FLOW_INGRESS),
+					&key, FLOW_FIRST_PROBES, &place))
 		return 0;
 	if (direction == FLOW_INGRESS) {
 		__sync_fetch_and_add(&bucket[place].ingress.packets, 1);
