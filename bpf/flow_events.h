@@ -12,7 +12,7 @@
 #include <linux/types.h>
 
 /* Another one: pinned entries of earlier programs are not found, or mean something else. */
-#define RECORD_LAYOUT_VERSION 4
+#define RECORD_LAYOUT_VERSION 5
 
 enum flow_direction {
 	FLOW_INGRESS = 0,

@@ -90,15 +90,16 @@ static __always_inline __u64 direction_of_this_program(void)
 	return direction;
 }
 
+/* The loader puts the address of the map's value in the place of this. bcc knows of no such thing. */
+#define DEVICES_PLACE "0x5359414644455653 ll"
+
 static __always_inline struct device find_device(__u32 ifindex)
 {
 	struct device none = {.link_type = LINK_OTHER};
-	__u32 zero = 0;
-	struct device_table *table = (void *)devices.lookup(&zero);
-	int i;
+	const struct device_table *table;
+	__u64 i;
 
-	if (!table)
-		return none;
+	asm volatile("%0 = " DEVICES_PLACE : "=r"(table));
 #pragma clang loop unroll(disable)
 	for (i = 0; i < DEVICE_PROBES; i++) {
 		struct device device = table->buckets[(ifindex + i) & (DEVICE_BUCKETS - 1)];
@@ -115,7 +116,16 @@ static __always_inline __u64 wakeup(void)
 	return bpf_get_prandom_u32() % EVENTS_PER_WAKEUP ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP;
 }
 
-static __always_inline void send_event(__u32 type, struct flow_entry *flow, __u32 slot,
+/* The index of a flow's entry in the table: the verifier knows no more of it than that it is a number. */
+static __always_inline __u32 slot_of(const struct flow_entry *flow)
+{
+	__u32 zero = 0;
+	const struct flow_entry *first = (void *)flows.lookup(&zero);
+
+	return first ? ((long)flow - (long)first) / sizeof(*flow) : 0;
+}
+
+static __always_inline void send_event(__u32 type, struct flow_entry *flow,
 				       struct device_totals *cell)
 {
 	struct flow_event *event = flow_events.ringbuf_reserve(sizeof(*event));
@@ -126,25 +136,24 @@ static __always_inline void send_event(__u32 type, struct flow_entry *flow, __u3
 	}
 	event->boot_ns = bpf_ktime_get_boot_ns();
 	event->type = type;
-	event->slot = slot;
+	event->slot = slot_of(flow);
 	event->flow = *flow;
 	flow_events.ringbuf_submit(event, wakeup());
 }
 
-static __always_inline void end_flow(struct flow_entry *flow, __u32 slot,
-				     struct device_totals *cell)
+static __always_inline void end_flow(struct flow_entry *flow, struct device_totals *cell)
 {
 	__u64 head = flow->head;
 
 	if (replace_head(flow, head, head | FLOW_ENDED << FLOW_HEAD_FLAGS))
-		send_event(FLOW_EVENT_END, flow, slot, cell);
+		send_event(FLOW_EVENT_END, flow, cell);
 }
 
 /* Adds to the flow's entry, which it makes where there is none yet. 0: there was no room. */
 static __always_inline struct flow_entry *count_flow(const struct packet *packet,
 						     struct wire_counts wire, __u64 device_slot,
 						     const __u64 direction,
-						     struct device_totals *cell, __u32 *slot)
+						     struct device_totals *cell)
 {
 	__u64 head = head_of(packet, device_slot, direction);
 	__u64 start = first_slot(packet, device_slot, direction);
@@ -152,13 +161,13 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 	struct flow_bucket *bucket = (void *)flows.lookup(&bucket_index);
 	__u8 tcp_flags = packet->tcp_flags;
 	struct flow_entry *flow;
-	__u32 place = 0, reverse_place = 0, first;
+	__u32 place = 0, reverse_place = 0;
 	int found, reverse_found;
 	struct flow_key reverse;
 
 	if (!bucket)
 		return 0;
-	found = find_flow(bucket, start, head, packet->key, FLOW_PROBES, &place);
+	found = !!find_flow(bucket, start, head, packet->key, 2, FLOW_PROBES, &place);
 	if (found && (tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) == TCP_SYN) {
 		__u64 old;
 
@@ -174,8 +183,6 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 	if (!found && !claim_slot(bucket, start, packet, &place))
 		return 0;
 	flow = &bucket->slots[place];
-	first = bucket_index * FLOW_BUCKET_SLOTS;
-	*slot = first + place;
 	if (found) {
 		__sync_fetch_and_add(&flow->packets, wire.packets);
 		__sync_fetch_and_add(&flow->bytes, wire.bytes);
@@ -192,8 +199,8 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 	reverse.destination[0] = packet->key.source[0];
 	reverse.destination[1] = packet->key.source[1];
 	reverse.ports = packet->key.ports << 16 | packet->key.ports >> 16;
-	reverse_found = find_flow(bucket, start ^ 1, head ^ 1ULL << FLOW_HEAD_DIRECTION, reverse,
-				  FLOW_PROBES, &reverse_place);
+	reverse_found = !!find_flow(bucket, start ^ 1, head ^ 1ULL << FLOW_HEAD_DIRECTION, reverse,
+				    2, FLOW_PROBES, &reverse_place);
 
 	if (!found) {
 		int other_opened = reverse_found && bucket->slots[reverse_place].head &
@@ -203,34 +210,34 @@ static __always_inline struct flow_entry *count_flow(const struct packet *packet
 		if (opener)
 			head |= FLOW_OPENER << FLOW_HEAD_FLAGS;
 		__sync_lock_test_and_set(&flow->head, head);
-		send_event(FLOW_EVENT_NEW, flow, *slot, cell);
+		send_event(FLOW_EVENT_NEW, flow, cell);
 	}
 	if (tcp_flags & (TCP_FIN | TCP_RST))
-		end_flow(flow, *slot, cell);
+		end_flow(flow, cell);
 	if (tcp_flags & TCP_RST && reverse_found)
-		end_flow(&bucket->slots[reverse_place], first + reverse_place, cell);
+		end_flow(&bucket->slots[reverse_place], cell);
 	return flow;
 }
 
-/* Adds one packet to the flow's entry. 0: it is not in the first places that are searched. */
+/* Adds one packet over IPv4 to the flow's entry. 0: it is not in the first places that are searched. */
 static __always_inline struct flow_entry *count_known(struct __sk_buff *skb,
 						      const struct packet *packet,
-						      __u64 device_slot, const __u64 direction,
-						      __u32 *slot)
+						      __u64 device_slot, const __u64 direction)
 {
 	__u64 start = first_slot(packet, device_slot, direction);
 	__u32 bucket_index = start / FLOW_BUCKET_SLOTS;
 	struct flow_bucket *bucket = (void *)flows.lookup(&bucket_index);
 	struct flow_entry *flow;
-	__u32 place = 0;
+	__u32 place;
 
-	if (!bucket || !find_flow(bucket, start, head_of(packet, device_slot, direction),
-				  packet->key, FLOW_FIRST_PROBES, &place))
+	if (!bucket)
 		return 0;
-	flow = &bucket->slots[place];
+	flow = find_flow(bucket, start, head_of(packet, device_slot, direction), packet->key, 1,
+			 FLOW_FIRST_PROBES, &place);
+	if (!flow)
+		return 0;
 	__sync_fetch_and_add(&flow->packets, 1);
 	__sync_fetch_and_add(&flow->bytes, skb->len);
-	*slot = bucket_index * FLOW_BUCKET_SLOTS + place;
 	return flow;
 }
 
@@ -265,8 +272,9 @@ static __always_inline __u64 copy_len(__u64 len, const __u64 most)
 }
 
 static __always_inline void send_payload(struct __sk_buff *skb, const struct packet *packet,
-					 __u64 head, __u32 slot, struct payload rest,
-					 struct payload_record *record, struct device_totals *cell)
+					 const struct flow_entry *flow, __u64 head,
+					 struct payload rest, struct payload_record *record,
+					 struct device_totals *cell)
 {
 	__be32 sequence = 0;
 	int i;
@@ -276,7 +284,7 @@ static __always_inline void send_payload(struct __sk_buff *skb, const struct pac
 	record->event.boot_ns = bpf_ktime_get_boot_ns();
 	record->event.head = head;
 	record->event.key = packet->key;
-	record->event.slot = slot;
+	record->event.slot = flow ? slot_of(flow) : PAYLOAD_NO_SLOT;
 	/* The SYN has a number of its own, before the data that it may carry (RFC 7413). */
 	record->event.sequence = bpf_ntohl(sequence) + !!(packet->tcp_flags & TCP_SYN);
 	record->event.segment_len = packet->protocol == PROTOCOL_UDP ? skb->gso_size : 0;
@@ -299,8 +307,7 @@ static __always_inline void send_payload(struct __sk_buff *skb, const struct pac
 
 /* Sends what of the payload can teach a name. *flow* is 0 where there is no entry. */
 static __always_inline void inspect(struct __sk_buff *skb, const struct packet *packet,
-				    struct flow_entry *flow, __u32 slot, __u64 head,
-				    struct device_totals *cell)
+				    struct flow_entry *flow, __u64 head, struct device_totals *cell)
 {
 	__u32 zero = 0;
 	struct payload_record *record = (void *)payload_scratch.lookup(&zero);
@@ -329,7 +336,7 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
 		flow->key.inspection = inspection;
 	}
 	if (rest.len)
-		send_payload(skb, packet, head, slot, rest, record, cell);
+		send_payload(skb, packet, flow, head, rest, record, cell);
 }
 #endif
 
@@ -339,15 +346,15 @@ static __always_inline void inspect(struct __sk_buff *skb, const struct packet *
  * the kernel leaves none of it in the nearest cache.
  */
 static __always_inline struct flow_entry *count_plain(struct __sk_buff *skb, struct device device,
-						      struct device_totals *cell, __u32 *slot)
+						      struct device_totals *cell)
 {
 	struct packet packet = {};
 	struct flow_entry *flow;
 
 	if (device.link_type != LINK_ETHERNET || device.listen_only || skb->gso_size ||
-	    skb->vlan_present || !parse_plain(skb, &packet))
+	    skb->vlan_proto || !parse_plain(skb, &packet))
 		return 0;
-	flow = count_known(skb, &packet, device.slot, direction_of_this_program(), slot);
+	flow = count_known(skb, &packet, device.slot, direction_of_this_program());
 	if (flow) {
 		cell->packets++;
 		cell->bytes += skb->len;
@@ -357,8 +364,7 @@ static __always_inline struct flow_entry *count_plain(struct __sk_buff *skb, str
 
 /* Counts any packet, and inspects it. *flow*: where it is counted already, else 0. */
 static __always_inline void count_any(struct __sk_buff *skb, struct device device,
-				      struct flow_entry *flow, __u32 slot,
-				      struct device_totals *cell)
+				      struct flow_entry *flow, struct device_totals *cell)
 {
 	const __u64 direction = direction_of_this_program();
 	struct frame frame = frame_of(skb);
@@ -375,7 +381,7 @@ static __always_inline void count_any(struct __sk_buff *skb, struct device devic
 			cell->non_ip_bytes += wire.bytes;
 			return;
 		}
-		flow = count_flow(&packet, wire, device.slot, direction, cell, &slot);
+		flow = count_flow(&packet, wire, device.slot, direction, cell);
 		if (!flow) {
 			cell->overflow_packets += wire.packets;
 			cell->overflow_bytes += wire.bytes;
@@ -383,7 +389,7 @@ static __always_inline void count_any(struct __sk_buff *skb, struct device devic
 	}
 #ifdef PAYLOAD_PAGES
 	if (is_dns(&packet) || (flow && is_tcp_or_udp(&packet) && is_inspected(flow)))
-		inspect(skb, &packet, flow, slot, head_of(&packet, device.slot, direction), cell);
+		inspect(skb, &packet, flow, head_of(&packet, device.slot, direction), cell);
 #endif
 }
 
@@ -393,16 +399,15 @@ int monitor(struct __sk_buff *skb)
 	__u32 index =
 		(device.slot * CPUS + bpf_get_smp_processor_id()) * 2 + direction_of_this_program();
 	struct device_totals *cell = (void *)totals.lookup(&index);
-	__u32 slot = PAYLOAD_NO_SLOT;
 	struct flow_entry *flow;
 
 	if (!cell)
 		return TC_ACT_UNSPEC;
 	/* The sender's own copy of what it sent to a group or to all: it came from no wire. */
-	if (direction_of_this_program() == FLOW_INGRESS && skb->pkt_type == PACKET_LOOPBACK)
+	if (skb->pkt_type == PACKET_LOOPBACK && direction_of_this_program() == FLOW_INGRESS)
 		return TC_ACT_UNSPEC;
-	flow = count_plain(skb, device, cell, &slot);
+	flow = count_plain(skb, device, cell);
 	if (!flow || is_inspected(flow))
-		count_any(skb, device, flow, slot, cell);
+		count_any(skb, device, flow, cell);
 	return TC_ACT_UNSPEC;
 }

@@ -11,13 +11,16 @@
 
 #include "parsing.h"
 
-/* Of two words of 32 bits. */
-static __always_inline __u64 product(__u32 a, __u32 key_a, __u32 b, __u32 key_b)
+/*
+ * Of two words of 32 bits. RFC 4418 cuts the sums to 32 bits, but need not: with one key given, two
+ * pairs of words differ by some amount for one value of the other key at most.
+ */
+static __always_inline __u64 product(__u32 a, __s32 key_a, __u32 b, __s32 key_b)
 {
-	return (__u64)(__u32)(a + key_a) * (__u32)(b + key_b);
+	return ((__u64)a + key_a) * ((__u64)b + key_b);
 }
 
-static __always_inline __u64 half_product(__u64 word, __u32 key_a, __u32 key_b)
+static __always_inline __u64 half_product(__u64 word, __s32 key_a, __s32 key_b)
 {
 	return product(word, key_a, word >> 32, key_b);
 }
@@ -34,7 +37,8 @@ static __always_inline __u64 hash_connection(const struct packet *packet, __u64 
 					     const __u64 direction)
 {
 	__u64 source = packet->key.source[0], destination = packet->key.destination[0];
-	__u64 local, remote, ports = packet->key.ports, sum;
+	__u64 local, remote, sum;
+	__u32 ports = packet->key.ports;
 
 	if (packet->family == 6) {
 		source = half_product(source, HASH_KEY_7, HASH_KEY_8) +
@@ -78,13 +82,14 @@ static __always_inline __u64 first_slot(const struct packet *packet, __u64 devic
 
 /*
  * Finds the live entry of a key in the first *probes* slots of the window that begins at *start*, and
- * its place in the bucket. The verifier follows each value that a constant takes, so a place is never a
- * constant: start + i.
+ * its place in the bucket. *words*: of an address, what is compared; 1 is enough for IPv4. The verifier
+ * follows each value that a constant takes, so a place is never a constant: start + i.
  */
-static __always_inline int find_flow(struct flow_bucket *bucket, __u32 start, __u64 head,
-				     struct flow_key key, const int probes, __u32 *place)
+static __always_inline struct flow_entry *find_flow(struct flow_bucket *bucket, __u32 start,
+						    __u64 head, struct flow_key key,
+						    const int words, const int probes, __u32 *place)
 {
-	int i;
+	__u64 i;
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < probes; i++) {
@@ -95,10 +100,11 @@ static __always_inline int find_flow(struct flow_bucket *bucket, __u32 start, __
 		if ((flow->head & ~FLOW_HEAD_FLAGS_MASK) == head &&
 		    flow->key.source[0] == key.source[0] &&
 		    flow->key.destination[0] == key.destination[0] &&
-		    flow->key.ports == key.ports && flow->key.source[1] == key.source[1] &&
-		    flow->key.destination[1] == key.destination[1]) {
+		    flow->key.ports == key.ports &&
+		    (words == 1 || (flow->key.source[1] == key.source[1] &&
+				    flow->key.destination[1] == key.destination[1]))) {
 			*place = at;
-			return 1;
+			return flow;
 		}
 	}
 	return 0;
@@ -114,7 +120,7 @@ static __always_inline int claim_slot(struct flow_bucket *bucket, __u32 start,
 {
 	int has_come_about = packet->protocol == PROTOCOL_TCP &&
 			     !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
-	int i;
+	__u64 i;
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < FLOW_PROBES; i++) {

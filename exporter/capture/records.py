@@ -10,7 +10,7 @@ import operator
 import struct
 from typing import NamedTuple
 
-RECORD_LAYOUT_VERSION = 4
+RECORD_LAYOUT_VERSION = 5
 
 FLOW_INGRESS = 0
 FLOW_EGRESS = 1

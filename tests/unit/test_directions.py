@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,11 +12,16 @@ from collections.abc import Callable
 import pytest
 
 from exporter.capture import bpf, directions
-from exporter.capture.directions import RefusedError, load_both, programs_of
+from exporter.capture.directions import RefusedError, load_both, programs_of, with_devices
 from exporter.errors import ExporterError
 
 PLACE = bytes([directions._MOVE, 1, 0, 0]) + directions._DIRECTION_PLACE
 INSTRUCTIONS = PLACE + bytes(8)
+
+
+def load_64(register: int, low: bytes, high: bytes, kind: int = 0) -> bytes:
+    """The instruction that loads 64 bits."""
+    return bytes([0x18, kind << 4 | register, 0, 0]) + low + bytes(4) + high
 
 
 class Kernel:
@@ -60,6 +66,20 @@ def test_every_place_has_the_direction_and_no_other_constant_is_taken_for_one() 
 def test_a_program_without_a_place_is_refused() -> None:
     with pytest.raises(ExporterError, match="no place"):
         programs_of(bytes(16))
+
+
+def test_only_the_place_of_the_devices_loads_the_value_of_their_map() -> None:
+    low, high = directions._DEVICES_PLACE[:4], directions._DEVICES_PLACE[4:]
+    others = (
+        load_64(2, low, bytes(4))
+        + load_64(2, bytes(4), high)
+        + load_64(2, high, low)
+        + load_64(2, bytes(4), low)
+        + bytes([0x07, 1, 0, 0, *low, 0x07, 1, 0, 0, *high])
+    )
+    told = with_devices(others + load_64(3, low, high) + others + low, 1 << 30)
+    in_place = load_64(3, (1 << 30).to_bytes(4, sys.byteorder), bytes(4), kind=2)
+    assert told == others + in_place + others + low
 
 
 def error(number: int) -> OSError:

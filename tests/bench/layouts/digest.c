@@ -28,7 +28,7 @@ static __always_inline int find_connection(struct connection_bucket *bucket, __u
 					   __u64 head, const __u64 *digest, const int probes,
 					   __u32 *place)
 {
-	int i;
+	__u64 i;
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < probes; i++) {
@@ -47,7 +47,7 @@ static __always_inline int find_connection(struct connection_bucket *bucket, __u
 static __always_inline int claim_connection(struct connection_bucket *bucket, __u32 start,
 					    __u32 *place)
 {
-	int i;
+	__u64 i;
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < FLOW_PROBES; i++) {
@@ -97,13 +97,13 @@ static __always_inline int replace_word(__u64 *head, __u64 old, __u64 new)
 }
 
 static __always_inline void announce(__u32 type, __u64 head, const struct flow_key *key,
-				     const struct direction_counts *counts, __u32 slot,
+				     const struct direction_counts *counts,
 				     struct device_totals *cell)
 {
 	struct flow_entry flow = {
 		.head = head, .key = *key, .packets = counts->packets, .bytes = counts->bytes};
 
-	send_event(type, &flow, slot, cell);
+	send_event(type, &flow, cell);
 }
 
 static __always_inline int count_here(const struct packet *packet, struct wire_counts wire,
@@ -134,7 +134,7 @@ static __always_inline int count_here(const struct packet *packet, struct wire_c
 			__sync_fetch_and_add(&counts->bytes, wire.bytes);
 			if (tcp_flags & (TCP_FIN | TCP_RST) &&
 			    replace_word(&entry->head, old, old | FLOW_ENDED << FLOW_HEAD_FLAGS))
-				announce(FLOW_EVENT_END, old, &key, counts, slot + place, cell);
+				announce(FLOW_EVENT_END, old, &key, counts, cell);
 			return 1;
 		}
 		replace_word(&entry->head, old, (old & ~FLOW_HEAD_STATE_MASK) | FLOW_SUPERSEDED);
@@ -154,7 +154,7 @@ static __always_inline int count_here(const struct packet *packet, struct wire_c
 	if (direction == FLOW_INGRESS)
 		head |= FLOW_OPENER << FLOW_HEAD_FLAGS;
 	__sync_lock_test_and_set(&entry->head, head);
-	announce(FLOW_EVENT_NEW, head, &key, counts, slot, cell);
+	announce(FLOW_EVENT_NEW, head, &key, counts, cell);
 	return 1;
 }
 
@@ -162,15 +162,14 @@ static __always_inline int count_here(const struct packet *packet, struct wire_c
 static __always_inline struct flow_entry *count_flow(const struct packet *packet,
 						     struct wire_counts wire, __u64 device_slot,
 						     const __u64 direction,
-						     struct device_totals *cell, __u32 *slot)
+						     struct device_totals *cell)
 {
 	return (struct flow_entry *)(long)count_here(packet, wire, device_slot, direction, cell);
 }
 
 static __always_inline struct flow_entry *count_known(struct __sk_buff *skb,
 						      const struct packet *packet,
-						      __u64 device_slot, const __u64 direction,
-						      __u32 *slot)
+						      __u64 device_slot, const __u64 direction)
 {
 	struct flow_key key = ingress_key(packet, direction);
 	__u64 digest[2];

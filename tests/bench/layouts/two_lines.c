@@ -15,10 +15,10 @@ struct connection {
 #define BUCKET_CONNECTIONS (sizeof(struct flow_bucket) / sizeof(struct connection))
 
 static __always_inline int find_connection(struct connection *bucket, __u32 start, __u64 head,
-					   const struct flow_key *key, const int probes,
-					   __u32 *place)
+					   const struct flow_key *key, const int words,
+					   const int probes, __u32 *place)
 {
-	int i;
+	__u64 i;
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < probes; i++) {
@@ -28,8 +28,9 @@ static __always_inline int find_connection(struct connection *bucket, __u32 star
 		if ((entry->head & ~FLOW_HEAD_FLAGS_MASK) == head &&
 		    entry->key.source[0] == key->source[0] &&
 		    entry->key.destination[0] == key->destination[0] &&
-		    entry->key.ports == key->ports && entry->key.source[1] == key->source[1] &&
-		    entry->key.destination[1] == key->destination[1]) {
+		    entry->key.ports == key->ports &&
+		    (words == 1 || (entry->key.source[1] == key->source[1] &&
+				    entry->key.destination[1] == key->destination[1]))) {
 			*place = at;
 			return 1;
 		}
@@ -39,7 +40,7 @@ static __always_inline int find_connection(struct connection *bucket, __u32 star
 
 static __always_inline int claim_connection(struct connection *bucket, __u32 start, __u32 *place)
 {
-	int i;
+	__u64 i;
 
 #pragma clang loop unroll(disable)
 	for (i = 0; i < FLOW_PROBES; i++) {
@@ -66,13 +67,12 @@ static __always_inline int count_here(const struct packet *packet, struct wire_c
 	__u8 tcp_flags = packet->tcp_flags;
 	struct flow_key key = ingress_key(packet, direction);
 	struct connection *entry;
-	__u32 place = 0, slot;
+	__u32 place = 0;
 	__u64 old;
 
 	if (!bucket)
 		return 0;
-	slot = bucket_index * BUCKET_CONNECTIONS;
-	if (find_connection(bucket, start, head, &key, FLOW_PROBES, &place)) {
+	if (find_connection(bucket, start, head, &key, 2, FLOW_PROBES, &place)) {
 		entry = &bucket[place];
 		old = entry->ingress.head;
 		if (!(tcp_flags & TCP_SYN) || !(old & FLOW_ENDED << FLOW_HEAD_FLAGS)) {
@@ -85,7 +85,7 @@ static __always_inline int count_here(const struct packet *packet, struct wire_c
 			}
 			if (tcp_flags & (TCP_FIN | TCP_RST) &&
 			    replace_head(&entry->ingress, old, old | FLOW_ENDED << FLOW_HEAD_FLAGS))
-				send_event(FLOW_EVENT_END, &entry->ingress, slot + place, cell);
+				send_event(FLOW_EVENT_END, &entry->ingress, cell);
 			return 1;
 		}
 		replace_head(&entry->ingress, old, (old & ~FLOW_HEAD_STATE_MASK) | FLOW_SUPERSEDED);
@@ -104,7 +104,7 @@ static __always_inline int count_here(const struct packet *packet, struct wire_c
 	if (direction == FLOW_INGRESS)
 		head |= FLOW_OPENER << FLOW_HEAD_FLAGS;
 	__sync_lock_test_and_set(&entry->ingress.head, head);
-	send_event(FLOW_EVENT_NEW, &entry->ingress, slot + place, cell);
+	send_event(FLOW_EVENT_NEW, &entry->ingress, cell);
 	return 1;
 }
 
@@ -112,15 +112,14 @@ static __always_inline int count_here(const struct packet *packet, struct wire_c
 static __always_inline struct flow_entry *count_flow(const struct packet *packet,
 						     struct wire_counts wire, __u64 device_slot,
 						     const __u64 direction,
-						     struct device_totals *cell, __u32 *slot)
+						     struct device_totals *cell)
 {
 	return (struct flow_entry *)(long)count_here(packet, wire, device_slot, direction, cell);
 }
 
 static __always_inline struct flow_entry *count_known(struct __sk_buff *skb,
 						      const struct packet *packet,
-						      __u64 device_slot, const __u64 direction,
-						      __u32 *slot)
+						      __u64 device_slot, const __u64 direction)
 {
 	struct flow_key key = ingress_key(packet, direction);
 	__u32 start = hash_connection(packet, device_slot, direction), place = 0;
@@ -128,7 +127,7 @@ static __always_inline struct flow_entry *count_known(struct __sk_buff *skb,
 	struct connection *bucket = (struct connection *)flows.lookup(&bucket_index);
 
 	if (!bucket || !find_connection(bucket, start, head_of(packet, device_slot, FLOW_INGRESS),
-					&key, FLOW_FIRST_PROBES, &place))
+					&key, 1, FLOW_FIRST_PROBES, &place))
 		return 0;
 	if (direction == FLOW_INGRESS) {
 		__sync_fetch_and_add(&bucket[place].ingress.packets, 1);
