@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from exporter import own_process
 from exporter.capture.closing import Closing
 from exporter.capture.device_slots import REMOVED, DeviceSlots
-from exporter.capture.records import FLOW_EVENT_NEW, DeviceTotals, decode_flow
+from exporter.capture.records import FLOW_EVENT_NEW, ZERO_TOTALS, DeviceTotals, decode_flow
 from exporter.clock import Now
 from exporter.counts.fold import Fold
 from exporter.counts.snapshot import DIRECTIONS, Attachment, Count, DeviceCounts, Snapshot
@@ -88,26 +88,43 @@ class Counting:
         """Folds all that the kernel has counted; costs next to nothing where it counted nothing.
 
         The totals are read before and after the flows. What was counted before the first reading
-        must be explained, and no more than the second reading says: what is not is unaccounted
-        for, as it is when a run of the program was stopped between its totals and its flow.
+        must be explained, and no more than the second reading says. If known flows do not explain
+        it, the whole table is looked at. What is missing then is unaccounted for, as it is when a
+        run of the program was stopped between its totals and its flow.
         """
         before = self._read_totals()
-        if before != self._folded_totals or self._unaccounted != (_NOTHING, _NOTHING):
+        if before != self._folded_totals:
             self.drain(now)
-            for window in self._kernel.table.sweep():
-                for flow in window.opened:
-                    self._fold.opened(flow)
-                self._fold.add(window.changes, now)
-                for flow in window.opened:
-                    verdict = self._attribution.opened(flow, now.boot_s)
-                    if verdict is not None:
-                        self._decide((verdict,), now)
+            self._sweep_table(now, only_known=not self._was_event_lost(before))
             for (slot, direction), totals in before.items():
                 self._fold.add_without_flow(slot, direction, totals)
-            self._fold.swept(now)
             self._folded_totals = before
         self._unaccounted = self._audit(before, self._read_totals())
+        if self._unaccounted != (_NOTHING, _NOTHING):
+            self._sweep_table(now, only_known=False)
+            self._unaccounted = self._audit(before, self._read_totals())
         self._folded_at_s = now.wall_s
+
+    def _was_event_lost(self, totals: dict[tuple[int, int], DeviceTotals]) -> bool:
+        """Whether there may be a flow that no event has announced: the ring was full since the last
+        sweep, or this is the first, maybe of the table of another process.
+        """
+        known = self._folded_totals
+        return not known or any(
+            each.dropped_events != known.get(key, ZERO_TOTALS).dropped_events
+            for key, each in totals.items()
+        )
+
+    def _sweep_table(self, now: Now, *, only_known: bool) -> None:
+        for part in self._kernel.table.sweep(only_known=only_known):
+            for flow in part.opened:
+                self._fold.opened(flow)
+            self._fold.add(part.changes, now)
+            for flow in part.opened:
+                verdict = self._attribution.opened(flow, now.boot_s)
+                if verdict is not None:
+                    self._decide((verdict,), now)
+        self._fold.swept(now)
 
     def _read_totals(self) -> dict[tuple[int, int], DeviceTotals]:
         read = self._kernel.totals.read

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import mmap
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +21,14 @@ def zeros(code: str, length: int) -> memoryview[Any]:
     """
     column: memoryview[Any] = memoryview(mmap.mmap(-1, max(1, length * struct.calcsize(code))))
     return column.cast(code)  # type: ignore[call-overload, no-any-return]
+
+
+def positions(wanted: bytes, column: bytes | mmap.mmap) -> Iterator[int]:
+    """Where a byte is in a column, which may change meanwhile: found by searching bytes."""
+    position = column.find(wanted)
+    while position >= 0:
+        yield position
+        position = column.find(wanted, position + 1)
 
 
 def share_one_heap() -> None:

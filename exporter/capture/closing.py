@@ -16,7 +16,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-from exporter.capture.flow_table import CHANGES_MAX, Change, FlowTable
+from exporter.capture.changed import CHANGES_MAX
+from exporter.capture.flow_table import Change, FlowTable
 from exporter.capture.grace import GracePeriods
 
 BATCH_MAX = 8192

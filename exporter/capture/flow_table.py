@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
+from exporter.capture import changed
+from exporter.capture.changed import BYTES_WORD, WORDS, Part
 from exporter.capture.records import (
     FLOW_BUCKET_SLOTS,
     FLOW_CLAIM,
@@ -33,14 +35,11 @@ from exporter.capture.records import (
     decode_flow,
 )
 from exporter.capture.timeouts import Timeouts
-from exporter.capture.windows import Windows, differing
-from exporter.memory import zeros
+from exporter.capture.windows import Windows
+from exporter.memory import positions, zeros
 
 TCP_TIMEOUT_FACTOR = 5
 """TCP flows may be silent this many times longer than others before they count as idle."""
-
-CHANGES_MAX = 512
-"""Slots that are objects at a time: of what a window of new flows takes, little is given back."""
 
 LINGER_S = 10.0
 """How long an ended flow stays, for its last acknowledgements, or as long as an idle one."""
@@ -49,9 +48,7 @@ HARDLY_BEGUN_PACKETS = 2
 """No TCP connection that carried data has so few. One that never came about may be silent as long
 as other flows, in a table half full as long as an ended one: floods hold slots for seconds."""
 
-_WORDS = FLOW_ENTRY.size // 8
 _PACKETS_WORD = 6
-_BYTES_WORD = 7
 _STATE_MASK = 0xFF
 _FLAGS_AND_STATE = 0xFFFF
 _STATE_BYTE = 0 if sys.byteorder == "little" else 7
@@ -60,7 +57,11 @@ _PROTOCOL_TCP = 6
 _UNKNOWN, _OPEN, _CLOSED = range(3)
 """What the exporter knows of a slot. From `close_idle` to `free` it is closed, whatever the table
 says: a run that had begun may still have an end to tell, or mark the entry SUPERSEDED."""
-_ZERO_COUNTERS = memoryview(bytes(8 * (_WORDS - 1))).cast("Q")
+_IS_KNOWN = bytes.maketrans(bytes((_CLOSED,)), bytes((_OPEN,)))
+"""Makes all slots the same that are not _UNKNOWN."""
+_FEW_OF = 32
+"""Flows are few where no more than one of so many slots has one."""
+_ZERO_COUNTERS = memoryview(bytes(8 * (WORDS - 1))).cast("Q")
 
 
 class Change(NamedTuple):
@@ -135,13 +136,13 @@ class FlowTable:
         """
         for window in self._windows:
             with self._windows.map(window) as (raw, words):
-                for place, head in enumerate(words[::_WORDS].tolist()):
+                for place, head in enumerate(words[::WORDS].tolist()):
                     state = head & _STATE_MASK
                     is_free = state in (FLOW_FREE, FLOW_CLAIM)
                     if is_free and window.first not in windows:
                         continue  # reading the columns would take memory
                     slot = window.first + place
-                    counted = words[place * _WORDS + _BYTES_WORD]
+                    counted = words[place * WORDS + BYTES_WORD]
                     if is_free or counted < self._folded_bytes[slot]:  # cleared since
                         self._folded_packets[slot] = self._folded_bytes[slot] = 0
                     if not is_free and (is_bound[slot] or counted == self._folded_bytes[slot]):
@@ -169,25 +170,25 @@ class FlowTable:
         is_tcp = head >> FLOW_HEAD_PROTOCOL & 0xFF == _PROTOCOL_TCP
         return self._tcp_ticks if is_tcp else self._idle_ticks
 
-    def sweep(self) -> Iterator[Sweep]:
-        """What has changed since the last sweep, part by part, less those without change."""
-        for window in self._windows:
-            folded = self._folded_bytes[window.first : window.first + window.slots]
-            with self._windows.map(window) as (raw, words), words[_BYTES_WORD::_WORDS] as counted:
-                if counted == folded:
-                    continue
-                for begin in range(0, window.slots, CHANGES_MAX):
-                    changed = differing(counted, folded, begin, begin + CHANGES_MAX)
-                    if changed:
-                        yield self._sweep_part(window.first, changed, raw, words)
+    def sweep(self, *, only_known: bool = False) -> Iterator[Sweep]:
+        """What has changed since the last sweep, part by part, less those without change.
 
-    def _sweep_part(
-        self, first: int, changed: list[tuple[int, int]], raw: memoryview, words: memoryview
-    ) -> Sweep:
+        *only_known*: it need not look for flows that no event has announced.
+        """
+        if only_known and self.entries * _FEW_OF < self.slots:
+            stages = bytes(self._stage).translate(_IS_KNOWN)
+            known = positions(bytes((_OPEN,)), stages)
+            parts = changed.among(self._windows, known, self._folded_bytes)
+        else:
+            parts = changed.among_all(self._windows, self._folded_bytes)
+        return map(self._sweep_part, parts)
+
+    def _sweep_part(self, part: Part) -> Sweep:
         opened: list[Flow] = []
         changes: list[Change] = []
-        for place, counted in changed:
-            at = place * _WORDS
+        first, places, raw, words = part
+        for place, counted in places:
+            at = place * WORDS
             head = words[at]
             state = head & _STATE_MASK
             if state == FLOW_CLAIM:
@@ -221,13 +222,13 @@ class FlowTable:
         window = self._windows.around(slot)
         with self._windows.map(window) as (raw, words):
             mine = self._decode(slot, raw, slot - window.first)
-            wanted = words[(slot - window.first) * _WORDS] ^ 1 << FLOW_HEAD_DIRECTION
+            wanted = words[(slot - window.first) * WORDS] ^ 1 << FLOW_HEAD_DIRECTION
             first = slot - slot % FLOW_BUCKET_SLOTS
             found: list[Flow] = []
             # Most often it is the neighbour.
             for other in chain((slot ^ 1,), range(first, first + FLOW_BUCKET_SLOTS)):
                 place = other - window.first
-                head = words[place * _WORDS]
+                head = words[place * WORDS]
                 if (head ^ wanted) & ~_FLAGS_AND_STATE or not self.is_known(other):
                     continue
                 flow = self._decode(other, raw, place)
@@ -239,10 +240,11 @@ class FlowTable:
 
     def _change(self, slot: int, head: int, packets: int, counted_bytes: int) -> Change:
         """The difference to what was folded, which it becomes."""
-        packets_before, bytes_before = self.folded(slot)
+        new_packets = packets - self._folded_packets[slot]
+        new_bytes = counted_bytes - self._folded_bytes[slot]
         self._folded_packets[slot] = packets
         self._folded_bytes[slot] = counted_bytes
-        return Change(slot, head, packets - packets_before, counted_bytes - bytes_before)
+        return Change(slot, head, new_packets, new_bytes)
 
     def close_idle(self, now_s: float) -> array[int]:
         """Marks the flows that have fallen idle as CLOSING, and returns their slots.
@@ -255,9 +257,9 @@ class FlowTable:
             with self._windows.map(window) as (raw, words):
                 for slot in slots:
                     place = slot - window.first
-                    head = words[place * _WORDS]
+                    head = words[place * WORDS]
                     if (
-                        words[place * _WORDS + _BYTES_WORD] != self._folded_bytes[slot]
+                        words[place * WORDS + BYTES_WORD] != self._folded_bytes[slot]
                         and head & _STATE_MASK == FLOW_LIVE
                         and not head & _ENDED
                     ):
@@ -273,19 +275,19 @@ class FlowTable:
         for window, members in self._windows.divide(slots):
             with self._windows.map(window) as (_, words):
                 for slot in members:
-                    yield slot, (slot - window.first) * _WORDS, words
+                    yield slot, (slot - window.first) * WORDS, words
 
     def final_changes(self, slots: Sequence[int]) -> list[Change]:
         """What CLOSING flows have counted since the last sweep, once a grace period has passed."""
         return [
-            self._change(slot, words[at], words[at + _PACKETS_WORD], words[at + _BYTES_WORD])
+            self._change(slot, words[at], words[at + _PACKETS_WORD], words[at + BYTES_WORD])
             for slot, at, words in self._places(slots)
         ]
 
     def zero(self, slots: Sequence[int]) -> None:
         """Clears CLOSING entries whose final counters are committed; their state stays CLOSING."""
         for slot, at, words in self._places(slots):
-            words[at + 1 : at + _WORDS] = _ZERO_COUNTERS
+            words[at + 1 : at + WORDS] = _ZERO_COUNTERS
             self._folded_packets[slot] = self._folded_bytes[slot] = 0
 
     def free(self, slots: Sequence[int]) -> None:

@@ -6,6 +6,8 @@ import math
 import mmap
 from array import array
 
+from exporter.memory import positions
+
 _TICKS = 255
 """0 means no timeout, so a tick is one of 1..255."""
 
@@ -47,11 +49,8 @@ class Timeouts:
         tick = int(now_s / self._tick_s)
         slots = array("I")  # they may be all that there are
         for passed in range(max(self._now_tick + 1, tick - _TICKS + 1), tick + 1):
-            wanted = bytes((passed % _TICKS + 1,))
-            slot = self._due.find(wanted, 0)
-            while slot >= 0:
+            for slot in positions(bytes((passed % _TICKS + 1,)), self._due):
                 slots.append(slot)
                 self._due[slot] = 0
-                slot = self._due.find(wanted, slot + 1)
         self._now_tick = max(tick, self._now_tick)
         return slots

@@ -23,9 +23,6 @@ SMALL_SLOTS = max(FLOW_BUCKET_SLOTS, mmap.ALLOCATIONGRANULARITY // FLOW_ENTRY.si
 _FEW = 8
 """Slots in a window that are looked at each by itself."""
 
-_COMPARED = 32
-"""Slots of which it is asked at once whether any has changed."""
-
 
 class Window(NamedTuple):
     """Some slots that follow one another."""
@@ -71,20 +68,3 @@ class Windows:
             else:
                 for window, few in groupby(members, self.around):
                     yield window, list(few)
-
-
-def differing(
-    counted: memoryview, folded: memoryview, begin: int, end: int
-) -> list[tuple[int, int]]:
-    """The places at which two columns differ, and what the first has there. Python looks at a place
-    only where the few around it are not all equal.
-    """
-    found: list[tuple[int, int]] = []
-    for first in range(begin, min(end, len(counted)), _COMPARED):
-        few = slice(first, first + _COMPARED)
-        if counted[few] != folded[few]:
-            pairs = zip(counted[few].tolist(), folded[few].tolist(), strict=True)
-            found += [
-                (place, now) for place, (now, before) in enumerate(pairs, first) if now != before
-            ]
-    return found

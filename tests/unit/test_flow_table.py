@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from exporter.capture.changed import CHANGES_MAX
 from exporter.capture.flow_table import (
-    CHANGES_MAX,
     HARDLY_BEGUN_PACKETS,
     LINGER_S,
     TCP_TIMEOUT_FACTOR,
@@ -50,8 +51,8 @@ def table(kernel: FlowSlots) -> FlowTable:
     return FlowTable(kernel.fd, SLOTS, IDLE_S, START_S)
 
 
-def swept(table: FlowTable) -> tuple[list[Flow], list[Change]]:
-    sweeps = list(table.sweep())
+def swept(table: FlowTable, *, only_known: bool = False) -> tuple[list[Flow], list[Change]]:
+    sweeps = list(table.sweep(only_known=only_known))
     return (
         [flow for each in sweeps for flow in each.opened],
         [change for each in sweeps for change in each.changes],
@@ -103,6 +104,58 @@ def test_a_sweep_finds_a_flow_wherever_it_is(
     assert [flow.slot for flow in opened] == [slot]
     assert changes == [Change(slot, LIVE, 3, 300)]
     assert table.entries == 1
+
+
+@pytest.mark.parametrize("flows", [1, 8, 9, 40])
+def test_known_flows_are_found_as_in_the_whole_table(
+    kernel: FlowSlots, table: FlowTable, flows: int
+) -> None:
+    """Be they few in a window or many, at its ends or anywhere."""
+    beside = FlowTable(kernel.fd, SLOTS, IDLE_S, START_S)
+    chance = random.Random(flows)
+    ends = (0, WINDOW_SLOTS - 1, WINDOW_SLOTS, SLOTS - 1)
+    slots = sorted({*ends, *chance.sample(range(WINDOW_SLOTS), flows)})
+    for slot in slots:
+        kernel.insert(slot, packets=1, wire_bytes=60)
+    assert swept(table, only_known=True) == ([], [])
+    assert swept(table) == swept(beside)
+    for _ in range(3):
+        counting = sorted(chance.sample(slots, len(slots) // 2))
+        for slot in counting:
+            kernel.add(slot, 2, 120)
+        opened, changes = swept(table, only_known=True)
+        assert changes == [Change(slot, LIVE, 2, 120) for slot in counting]
+        assert (opened, changes) == swept(beside)
+    assert swept(table) == ([], [])
+
+
+def test_a_known_flow_that_is_closing_is_still_swept(kernel: FlowSlots, table: FlowTable) -> None:
+    kernel.insert(5)
+    swept(table)
+    close(kernel, table, 5)
+    kernel.add(5, 1, 100)
+    assert swept(table, only_known=True)[1] == [Change(5, head_of(FLOW_CLOSING), 1, 100)]
+
+
+def test_of_known_flows_no_more_become_objects_at_a_time_either(kernel: FlowSlots) -> None:
+    table = FlowTable(kernel.fd, SLOTS, IDLE_S, START_S)
+    slots = range(SLOTS // 32 - 1)
+    for slot in slots:
+        kernel.insert(slot)
+    swept(table)
+    for slot in slots:
+        kernel.add(slot, 1, 60)
+    sweeps = list(table.sweep(only_known=True))
+    assert max(len(each.changes) for each in sweeps) <= CHANGES_MAX
+    assert [change.slot for each in sweeps for change in each.changes] == list(slots)
+
+
+def test_many_known_flows_are_swept_with_all_others(kernel: FlowSlots, table: FlowTable) -> None:
+    for slot in range(SLOTS // 32):
+        kernel.insert(slot)
+    swept(table)
+    kernel.insert(SLOTS - 1)
+    assert [flow.slot for flow in swept(table, only_known=True)[0]] == [SLOTS - 1]
 
 
 def test_a_new_flow_is_decoded(kernel: FlowSlots, table: FlowTable) -> None:
