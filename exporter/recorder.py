@@ -22,8 +22,8 @@ from exporter.counts.earlier import Earlier
 from exporter.counts.fold import Fold
 from exporter.counts.history import History
 from exporter.counts.rates import WINDOW_S, Rates
-from exporter.counts.rows import DOMAIN, rows_of
-from exporter.counts.snapshot import DIRECTIONS, Snapshot
+from exporter.counts.rows import DOMAIN, Shown, rows_of
+from exporter.counts.snapshot import DIRECTIONS
 from exporter.pinning import Pinning
 from exporter.pushing import Pushing
 from exporter.reloading import Reloading
@@ -130,7 +130,7 @@ class Recorder:
             for interval in self._history.replay(first - 1):
                 self._rates.add(interval.rows, interval.boot_s)
 
-    def snapshot(self, now: Now) -> Snapshot:
+    def snapshot(self, now: Now) -> Shown:
         """All counts as of now, committed."""
         return self._record(now, ends_interval=False)
 
@@ -139,11 +139,11 @@ class Recorder:
         if self._pinning.needs_commits:
             self.snapshot(now)
 
-    def end_interval(self, now: Now) -> Snapshot:
+    def end_interval(self, now: Now) -> Shown:
         """As `snapshot`; an interval of the history ends with it."""
         return self._record(now, ends_interval=True)
 
-    def _record(self, now: Now, *, ends_interval: bool) -> Snapshot:
+    def _record(self, now: Now, *, ends_interval: bool) -> Shown:
         own = replace(
             self._counting.snapshot(now),
             history_errors=tuple(self._history.errors.items()),
@@ -151,8 +151,7 @@ class Recorder:
             reloads=self._reloading.state(),
             otlp=self._push.counts(),
         )
-        drawn = self._earlier.plus(own)
-        rows = rows_of(drawn)
+        rows = rows_of(self._earlier.plus(own))
         states: dict[str, object] = {
             _FOLD: self._fold.state(),
             _DEVICES: self._slots.state(),
@@ -165,4 +164,4 @@ class Recorder:
         self._pinning.committed(done)
         if ends_interval:
             self._rates.add(rows, now.boot_s)
-        return replace(drawn, rates=self._rates.of(rows, now.boot_s))
+        return Shown(own.folded_at_s, rows, self._rates.of(rows, now.boot_s))

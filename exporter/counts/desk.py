@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from exporter.counts.snapshot import Snapshot
+from exporter.counts.rows import Shown
 
 
 class SnapshotDesk:
@@ -13,7 +13,7 @@ class SnapshotDesk:
     asked for.
     """
 
-    def __init__(self, first: Snapshot) -> None:
+    def __init__(self, first: Shown) -> None:
         self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._latest = first
         self._begun = 0
@@ -21,7 +21,7 @@ class SnapshotDesk:
         self._closed = False
         self._changed = threading.Condition()
 
-    def take(self, timeout_s: float) -> Snapshot:
+    def take(self, timeout_s: float) -> Shown:
         """A snapshot that was begun after this call, or after *timeout_s* the latest there is."""
         with self._changed:
             wanted = self._begun + 1
@@ -35,14 +35,14 @@ class SnapshotDesk:
         with self._changed:
             self._begun += 1
 
-    def serve(self, snapshot: Snapshot) -> None:
+    def serve(self, snapshot: Shown) -> None:
         """Hands out the snapshot that was begun."""
         with self._changed:
             self._latest = snapshot
             self._done = self._begun
             self._changed.notify_all()
 
-    def close(self, last: Snapshot) -> None:
+    def close(self, last: Shown) -> None:
         """The pipeline makes no more: *last* is for all who wait, and at once for all who come."""
         with self._changed:
             self._latest = last

@@ -6,7 +6,7 @@ there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.counts.snapshot import DIRECTIONS, DNS_LOOKUP_BOUNDS_S, Snapshot
@@ -33,6 +33,19 @@ class Row(NamedTuple):
     """When its counters began, in seconds since the epoch; 0 of gauges."""
 
 
+Rates = Mapping[tuple[str, ...], tuple[float, float]]
+"""Packets and bytes a second over the last minute, by the labels of a domain's row."""
+
+
+class Shown(NamedTuple):
+    """What a scrape shows: the rows of one moment, all committed, and what follows from them."""
+
+    folded_at_s: float
+    """When the counts were read from the kernel, in seconds since the epoch."""
+    rows: Sequence[Row]
+    rates: Rates
+
+
 def rows_of(snapshot: Snapshot) -> list[Row]:
     """Every count of the snapshot that is not worked out from others."""
     return [*_of_traffic(snapshot), *_of_names(snapshot), *_of_exporter(snapshot)]
@@ -40,9 +53,9 @@ def rows_of(snapshot: Snapshot) -> list[Row]:
 
 def _of_traffic(s: Snapshot) -> Iterator[Row]:
     yield Row(LABEL_NAMES, s.label_names, (), 0.0)
-    for d in s.domains:
-        values = (d.packets, d.bytes, d.active_connections)
-        yield Row(DOMAIN, (d.direction, d.domain, *d.labels), values, d.created_s)
+    for direction, domain, labels, packets, wire_bytes, connections, created_s in s.domains:
+        values = (packets, wire_bytes, connections)
+        yield Row(DOMAIN, (direction, domain, *labels), values, created_s)
     for device in s.devices:
         counts = (
             device.packets,

@@ -6,8 +6,7 @@ cumulative since `created_s` (seconds since the epoch) of their series, and neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.names.attribution import Inspected
@@ -100,7 +99,7 @@ class Reloads:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that /metrics and OTLP show. Pairs are (ingress, egress)."""
+    """Everything that is counted. Pairs are (ingress, egress)."""
 
     folded_at_s: float
     """When the counts were read from the kernel, in seconds since the epoch."""
@@ -135,8 +134,6 @@ class Snapshot:
     """Times that its file could not be used, by reason."""
     http_requests: tuple[tuple[str, int], ...] = ()
     """By the code of the response."""
-    rates: Mapping[tuple[str, ...], tuple[float, float]] = field(default_factory=dict)
-    """Packets and bytes a second over the last minute, by direction, domain and added labels."""
     reloads: Reloads = Reloads()
     otlp: OtlpCounts | None = None
     """None where nothing is pushed."""

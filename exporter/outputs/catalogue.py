@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from exporter.counts.rows import LABEL_NAMES, Row
+from exporter.counts.rows import DOMAIN, LABEL_NAMES, Rates, Row
 from exporter.outputs import descriptions
 
 Labels = tuple[str, ...]
-Rates = Mapping[Labels, tuple[float, float]]
-"""Packets and bytes a second, by the labels of a domain's row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +39,6 @@ class Metric:
         return self.name.replace("_", ".", 1)
 
 
-Sample = tuple[Labels, int | float, float]
-"""One series of a counter or a gauge: the values of its labels, its own, and when the counter
-began, in seconds since the epoch; 0 of a gauge. A scrape makes thousands, so they have no class."""
-
-
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """The one series of a histogram without labels."""
@@ -58,12 +51,22 @@ class Histogram:
     created_s: float
 
 
+class Columns(NamedTuple):
+    """The series of a counter or a gauge: a scrape has thousands, which are not objects each."""
+
+    labels: Sequence[Labels] = ()
+    """The values of the labels of each; one object for all metrics that have the same."""
+    values: Sequence[int | float] = ()
+    created_s: Sequence[float] = ()
+    """When each counter began, in seconds since the epoch; 0 of a gauge."""
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric and its series: samples, or a histogram where the metric is one."""
+    """A metric and its series: columns, or a histogram where the metric is one."""
 
     metric: Metric
-    samples: Sequence[Sample]
+    columns: Columns
     histogram: Histogram | None = None
 
 
@@ -79,11 +82,21 @@ def families(
     for row in rows:
         by_family.setdefault(row.family, []).append(row)
     label_names = next((row.labels for row in by_family.get(LABEL_NAMES, ())), ())
+    domains = [row.labels for row in by_family.get(DOMAIN, ())]
     for entry in descriptions.ENTRIES:
-        found = _samples(entry, by_family, rates, folded_at_s)
-        histogram = _histogram(by_family) if entry.source == descriptions.LOOKUPS else None
-        if found or histogram:
-            yield Family(_metric(entry, label_names), found, histogram)
+        histogram = None
+        if entry.source == descriptions.LOOKUPS:
+            columns, histogram = Columns(), _histogram(by_family)
+        elif entry.source == descriptions.FOLDED_AT:
+            columns = Columns() if folded_at_s is None else Columns([()], [folded_at_s], [0.0])
+        elif entry.source == descriptions.RATES:
+            columns = _rates(domains, rates, entry.value)
+        elif entry.source == DOMAIN:
+            columns = _columns(by_family.get(DOMAIN, ()), domains, entry.value)
+        else:
+            columns = _first_labels(by_family.get(entry.source, ()), entry)
+        if columns.labels or histogram:
+            yield Family(_metric(entry, label_names), columns, histogram)
 
 
 def _metric(entry: descriptions.Entry, label_names: Labels) -> Metric:
@@ -91,29 +104,21 @@ def _metric(entry: descriptions.Entry, label_names: Labels) -> Metric:
     return Metric(entry.name, entry.help, entry.kind, entry.unit, entry.otlp_unit, labels)
 
 
-def _samples(
-    entry: descriptions.Entry,
-    by_family: Mapping[str, list[Row]],
-    rates: Rates,
-    folded_at_s: float | None,
-) -> Sequence[Sample]:
-    value = entry.value
-    if entry.source == descriptions.LOOKUPS:
-        return ()
-    if entry.source == descriptions.RATES:
-        domains = [row.labels for row in by_family.get("domain", ())]
-        return [(labels, rates[labels][value], 0.0) for labels in domains if labels in rates]
-    if entry.source == descriptions.FOLDED_AT:
-        return () if folded_at_s is None else [((), folded_at_s, 0.0)]
-    rows = by_family.get(entry.source, ())
-    if entry.has_added_labels:
-        return [(labels, values[value], since) for _, labels, values, since in rows]
+def _columns(rows: Sequence[Row], labels: Sequence[Labels], value: int) -> Columns:
+    return Columns(labels, [row.values[value] for row in rows], [row.created_s for row in rows])
+
+
+def _first_labels(rows: Iterable[Row], entry: descriptions.Entry) -> Columns:
+    """Rows of an older exporter may lack values that came later."""
     kept = len(entry.labels)
-    return [
-        (labels[:kept], values[value], since)
-        for _, labels, values, since in rows
-        if len(values) > value
-    ]
+    rows = [row for row in rows if len(row.values) > entry.value]
+    return _columns(rows, [row.labels[:kept] for row in rows], entry.value)
+
+
+def _rates(domains: Sequence[Labels], rates: Rates, value: int) -> Columns:
+    if not rates.keys() >= set(domains):
+        domains = [labels for labels in domains if labels in rates]
+    return Columns(domains, [rates[labels][value] for labels in domains], [0.0] * len(domains))
 
 
 def _histogram(by_family: Mapping[str, list[Row]]) -> Histogram | None:

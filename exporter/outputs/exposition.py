@@ -10,7 +10,7 @@ Source: the specifications of both formats, in prometheus/docs and prometheus/Op
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from exporter.outputs.catalogue import Family, Histogram, Labels
@@ -27,23 +27,39 @@ def escaped(text: str) -> str:
     return text
 
 
-class LabelTexts(dict[Labels, str]):
-    """Labels of the same names in braces, by their values; each is written once. Nothing without
-    names.
+class LabelTexts:
+    """Labels of the same names in braces; nothing without names. Those of the last column are kept:
+    the next one, of another metric or of the next scrape, has nearly all of them again.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         shown = ",".join(f'{name}="%s"' for name in names)
         self._template = f"{{{shown}}}" if shown else ""
+        self._labels: Sequence[Labels] = ()
+        self._texts: list[str] = []
+        self._text_of: dict[Labels, str] = {}
 
-    def __missing__(self, values: Labels) -> str:
-        text = self[values] = self._template % tuple(map(escaped, values))
-        return text
+    def of(self, values: Labels) -> str:
+        """One of them."""
+        return self._template % tuple(map(escaped, values))
+
+    def column(self, labels: Sequence[Labels]) -> list[str]:
+        """Many."""
+        if labels is not self._labels:
+            known = self._text_of
+            self._labels = labels
+            self._texts = [known.get(values) or self.of(values) for values in labels]
+            self._text_of = dict(zip(labels, self._texts, strict=True))
+        return self._texts
+
+
+TextsByNames = dict[Labels, LabelTexts]
+"""By the names of labels: for whoever writes several families, or the same again."""
 
 
 def label_text(names: Iterable[str], values: Iterable[str]) -> str:
     """Labels in braces; empty without any."""
-    return LabelTexts(names)[tuple(values)]
+    return LabelTexts(names).of(tuple(values))
 
 
 def number(value: int | float) -> str:
@@ -66,31 +82,41 @@ def header(
     return f"# HELP {name} {shown}\n# TYPE {name} {kind}\n"
 
 
-def lines(family: Family, seen: dict[Labels, LabelTexts], *, openmetrics: bool) -> Iterator[str]:
-    """All of a family. *seen*: for whoever writes several of them, by the names of labels."""
+def lines(family: Family, texts_by: TextsByNames, *, openmetrics: bool) -> Iterator[str]:
+    """All of a family."""
     metric = family.metric
     yield header(metric.name, metric.help, metric.kind, metric.unit, openmetrics=openmetrics)
     if family.histogram is not None:
         yield histogram_lines(metric.name, family.histogram)
         return
-    name, samples = metric.name, family.samples
-    texts = seen.get(metric.labels)
+    texts = texts_by.get(metric.labels)
     if texts is None:
-        texts = seen[metric.labels] = LabelTexts(metric.labels)
+        texts = texts_by[metric.labels] = LabelTexts(metric.labels)
+    labels, values, created_s = family.columns
+    shown = texts.column(labels)
     if metric.kind != "counter":
-        is_finite = all(math.isfinite(value) for _, value, _ in samples)
-        shown = repr if is_finite else number
-        yield "".join([f"{name}{texts[labels]} {shown(value)}\n" for labels, value, _ in samples])
-    elif openmetrics:
-        yield "".join(
-            [
-                f"{name}_total{text} {value!r}\n{name}_created{text} {created_s!r}\n"
-                for labels, value, created_s in samples
-                for text in (texts[labels],)
-            ]
-        )
+        is_finite = all(map(math.isfinite, values))
+        yield _sample_lines((metric.name, shown, map(repr if is_finite else number, values)))
+        return
+    totals = (f"{metric.name}_total", shown, map(repr, values))
+    if openmetrics:
+        yield _sample_lines(totals, (f"{metric.name}_created", shown, map(repr, created_s)))
     else:
-        yield "".join([f"{name}_total{texts[labels]} {value!r}\n" for labels, value, _ in samples])
+        yield _sample_lines(totals)
+
+
+def _sample_lines(*columns: tuple[str, list[str], Iterable[str]]) -> str:
+    """A line of each column, then the next of each: name, labels in braces, value.
+
+    Made of one list of words: to write each line by itself takes three times as long.
+    """
+    words = [word for name, _, _ in columns for word in (name, "", " ", "", "\n")]
+    of_a_row = len(words)
+    words *= len(columns[0][1])
+    for n, (_, labels, values) in enumerate(columns):
+        words[5 * n + 1 :: of_a_row] = labels
+        words[5 * n + 3 :: of_a_row] = values
+    return "".join(words)
 
 
 def histogram_lines(name: str, histogram: Histogram, timestamp: str = "") -> str:

@@ -1,9 +1,10 @@
-"""One snapshot as the answer to a scrape.
+"""The rows of one moment as the answer to a scrape.
 
-    Snapshot ──► rows ──► catalogue ──► exposition: text 0.0.4 or OpenMetrics 1.0.0
+    rows ──► catalogue ──► exposition: text 0.0.4 or OpenMetrics 1.0.0
 
-Names, labels and types are a promise to every dashboard and rule. Nothing is kept from one scrape
-to the next: a counter is what the snapshot says, and a series that it no longer has is gone.
+Names, labels and types are a promise to every dashboard and rule. From one scrape to the next only
+the text of labels is kept: a counter is what its row says, and a series that has no row any more is
+gone.
 
 Start times (`_created`) are shown in OpenMetrics only: in the text format they would be gauges of
 their own, which look like measurements and are none.
@@ -14,11 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from exporter.counts.rows import PROCESS, rows_of
-from exporter.counts.snapshot import Snapshot
+from exporter.counts.rows import PROCESS, Shown
 from exporter.outputs import exposition, process_metrics
-from exporter.outputs.catalogue import Labels, families
-from exporter.outputs.exposition import LabelTexts
+from exporter.outputs.catalogue import families
+from exporter.outputs.exposition import TextsByNames
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -37,14 +37,17 @@ class BuildInfo:
     kernel: str
 
 
-def render(snapshot: Snapshot, build: BuildInfo, content_type: str) -> bytes:
+def render(
+    shown: Shown, build: BuildInfo, content_type: str, texts_by: TextsByNames | None = None
+) -> bytes:
     """The whole answer to a scrape, in the format that `content_type` names (TEXT, OPENMETRICS).
 
-    Besides the snapshot it shows what every Python exporter does of its process, from /proc/self.
+    *texts_by*: of the scrape before, empty at first. Besides the rows it shows what every Python
+    exporter does of its process, from /proc/self.
     """
     openmetrics = content_type == OPENMETRICS
     parts = [
-        *own_lines(snapshot, build, openmetrics=openmetrics),
+        *own_lines(shown, build, {} if texts_by is None else texts_by, openmetrics=openmetrics),
         *process_metrics.lines(openmetrics=openmetrics),
     ]
     if openmetrics:
@@ -52,12 +55,13 @@ def render(snapshot: Snapshot, build: BuildInfo, content_type: str) -> bytes:
     return "".join(parts).encode()
 
 
-def own_lines(snapshot: Snapshot, build: BuildInfo, *, openmetrics: bool) -> Iterator[str]:
+def own_lines(
+    shown: Shown, build: BuildInfo, texts_by: TextsByNames, *, openmetrics: bool
+) -> Iterator[str]:
     """Every `ayaflow_` family, the domains' first."""
-    seen: dict[Labels, LabelTexts] = {}
-    rows = [row for row in rows_of(snapshot) if row.family != PROCESS]  # of which a scrape has more
-    for family in families(rows, snapshot.rates, snapshot.folded_at_s):
-        yield from exposition.lines(family, seen, openmetrics=openmetrics)
+    rows = [row for row in shown.rows if row.family != PROCESS]  # of which a scrape has more
+    for family in families(rows, shown.rates, shown.folded_at_s):
+        yield from exposition.lines(family, texts_by, openmetrics=openmetrics)
     names = ("bcc", "kernel", "revision", "version")
     values = (build.bcc, build.kernel, build.revision, build.version)
     yield exposition.header(_BUILD, _BUILD_HELP, "info", openmetrics=openmetrics)

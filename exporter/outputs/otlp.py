@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.counts.outbox import Outbox
-from exporter.outputs.catalogue import Family, Histogram, Metric
+from exporter.outputs.catalogue import Columns, Family, Histogram, Metric
 from exporter.outputs.otlp_encode import Encoder
 from exporter.outputs.otlp_outcome import Transport
 from exporter.outputs.otlp_sender import OtlpSender
@@ -76,7 +76,8 @@ def readable_paths(settings: OtlpSettings) -> list[Path]:
 
 
 def _one_of_each_kind() -> Iterable[Family]:
-    sample = [((), 1, 0.0)]
-    yield Family(Metric("a", "", "counter", "", "", ()), sample)
-    yield Family(Metric("b", "", "gauge", "", "", ()), sample)
-    yield Family(Metric("c", "", "histogram", "", "", ()), (), Histogram((), (0,), 0.0, 0.0))
+    one = Columns([()], [1], [0.0])
+    none = Histogram((), (0,), 0.0, 0.0)
+    yield Family(Metric("a", "", "counter", "", "", ()), one)
+    yield Family(Metric("b", "", "gauge", "", "", ()), one)
+    yield Family(Metric("c", "", "histogram", "", "", ()), Columns(), none)

@@ -78,7 +78,7 @@ def _points(family: Family, time_ns: int) -> Iterator[object]:
     if family.histogram is not None:
         yield _histogram_point(family.histogram, time_ns)
     is_gauge = metric.kind == "gauge"
-    for labels, value, created_s in family.samples:
+    for labels, value, created_s in zip(*family.columns, strict=True):
         yield NumberDataPoint(
             attributes=dict(zip(metric.labels, labels, strict=True)),
             start_time_unix_nano=0 if is_gauge else min(_nanoseconds(created_s), time_ns),

@@ -15,7 +15,8 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 
-from exporter.counts.snapshot import Snapshot
+from exporter.counts.rows import Shown
+from exporter.outputs.exposition import TextsByNames
 from exporter.outputs.http_message import Response, text_response
 from exporter.outputs.metrics import OPENMETRICS, TEXT, BuildInfo, render
 from exporter.outputs.wsgi import Environ, StartResponse
@@ -37,7 +38,7 @@ class Web:
 
     def __init__(
         self,
-        take_snapshot: Callable[[float], Snapshot],
+        take_snapshot: Callable[[float], Shown],
         not_ready: Callable[[], str | None],
         build: BuildInfo,
         telemetry_path: str = "/metrics",
@@ -47,6 +48,7 @@ class Web:
         self._build = build
         # Python renders one at a time anyway; this way only one takes memory for it.
         self._rendering = threading.Lock()
+        self._texts_by: TextsByNames = {}
         self._landing = _landing_page(build.version, telemetry_path)
         self._pages: dict[str, Callable[[Environ], Response]] = {
             "/": self._landing_page,
@@ -72,11 +74,11 @@ class Web:
         return page(environ)
 
     def _metrics(self, environ: Environ) -> Response:
-        snapshot = self._take_snapshot(wait_s(environ.get(_TIMEOUT_HEADER, "")))
+        shown = self._take_snapshot(wait_s(environ.get(_TIMEOUT_HEADER, "")))
         content_type = choose_content_type(environ.get("HTTP_ACCEPT", ""))
         headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
         with self._rendering:
-            body = render(snapshot, self._build, content_type)
+            body = render(shown, self._build, content_type, self._texts_by)
             if accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
                 body = gzip.compress(body, GZIP_LEVEL, mtime=0)
                 headers.append(("Content-Encoding", "gzip"))

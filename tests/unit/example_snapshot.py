@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exporter.counts.history import REASONS
+from exporter.counts.rows import Rates, Shown, rows_of
 from exporter.counts.snapshot import (
     Attachment,
     AttributedBytes,
@@ -90,10 +91,19 @@ SNAPSHOT = Snapshot(
     history_errors=tuple((reason, n) for n, reason in enumerate(REASONS, 71)),
     http_requests=tuple((code, n) for n, code in enumerate(CODES, 81)),
     reloads=Reloads(succeeded=False, succeeded_at_s=1_800_000_007.5),
-    rates={
-        ("ingress", "example.org", "client", "internet"): (0.1, 28.25),
-        ("ingress", "unknown", "unknown", "unknown"): (1_000_000.0, 125_000_000.5),
-        ("egress", "example.org", "client", "office"): (0.05, 6.5),
-        ("egress", "unknown", "unknown", "unknown"): (0.0, 0.0),
-    },
 )
+
+RATES: Rates = {
+    ("ingress", "example.org", "client", "internet"): (0.1, 28.25),
+    ("ingress", "unknown", "unknown", "unknown"): (1_000_000.0, 125_000_000.5),
+    ("egress", "example.org", "client", "office"): (0.05, 6.5),
+    ("egress", "unknown", "unknown", "unknown"): (0.0, 0.0),
+}
+
+
+def shown(snapshot: Snapshot) -> Shown:
+    """What a scrape has of it."""
+    return Shown(snapshot.folded_at_s, rows_of(snapshot), RATES)
+
+
+SHOWN = shown(SNAPSHOT)

@@ -25,7 +25,7 @@ from exporter.counts.rows import LABEL_NAMES, Row, rows_of
 from exporter.errors import ExporterError
 from exporter.outputs.backfill import write
 from exporter.outputs.metrics import OPENMETRICS, BuildInfo, render
-from tests.unit.example_snapshot import SNAPSHOT
+from tests.unit.example_snapshot import SHOWN, SNAPSHOT
 
 START_S = 1_800_000_000.0
 INTERVAL_S = 10.0
@@ -105,7 +105,7 @@ def test_an_interval_shows_what_a_scrape_showed(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     with closing(opened(tmp_path)) as history:
         history.record(rows_of(SNAPSHOT), {}, Now(SNAPSHOT.folded_at_s, 100.0))
-    scraped = render(SNAPSHOT, BuildInfo("", "", "", ""), OPENMETRICS).decode()
+    scraped = render(SHOWN, BuildInfo("", "", "", ""), OPENMETRICS).decode()
     told = written(path)[0]
     assert {point.at_s for point in parsed(told)} == {SNAPSHOT.folded_at_s}
 

@@ -15,6 +15,6 @@ def test_domains_have_the_labels_of_the_process_that_counted_them() -> None:
         shown.add(Interval(number, 10.0 * number, 10.0 * number, "boot", rows))
         families = {family.metric.name: family for family in shown.families()}
         for name in ("ayaflow_packets", "ayaflow_active_connections", "ayaflow_bytes_per_second"):
-            ((labels, _, _),) = families[name].samples
+            (labels,) = families[name].columns.labels
             assert families[name].metric.labels == ("direction", "domain", *names)
             assert labels == domain.labels

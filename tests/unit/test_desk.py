@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import select
 import threading
 import time
@@ -10,15 +9,15 @@ import time
 import pytest
 
 from exporter.counts.desk import SnapshotDesk
-from exporter.counts.snapshot import Snapshot
-from tests.unit.example_snapshot import SNAPSHOT
+from exporter.counts.rows import Shown
+from tests.unit.example_snapshot import SHOWN
 
 LONG_S = 20.0
 """Far longer than anything here takes; who waits for so long has been forgotten."""
 
 
-def numbered(number: int) -> Snapshot:
-    return dataclasses.replace(SNAPSHOT, folded_at_s=float(number))
+def numbered(number: int) -> Shown:
+    return SHOWN._replace(folded_at_s=float(number))
 
 
 class Asker:
@@ -27,7 +26,7 @@ class Asker:
     def __init__(self, desk: SnapshotDesk, timeout_s: float = LONG_S) -> None:
         self._desk = desk
         self._timeout_s = timeout_s
-        self._answer: Snapshot | None = None
+        self._answer: Shown | None = None
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 

@@ -20,9 +20,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.counts.snapshot import DomainCounts, Snapshot
-from exporter.outputs.exposition import label_text, number
+from exporter.outputs.exposition import LabelTexts, TextsByNames, label_text, number
 from exporter.outputs.metrics import OPENMETRICS, TEXT, own_lines, render
-from tests.unit.example_snapshot import BUILD, SNAPSHOT
+from tests.unit.example_snapshot import BUILD, SHOWN, SNAPSHOT, shown
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -32,11 +32,11 @@ GOLDEN_OPENMETRICS = HERE / "golden_openmetrics.txt"
 
 def as_text(snapshot: Snapshot = SNAPSHOT) -> str:
     """Without the metrics of the process, which differ from run to run."""
-    return "".join(own_lines(snapshot, BUILD, openmetrics=False))
+    return "".join(own_lines(shown(snapshot), BUILD, {}, openmetrics=False))
 
 
 def as_openmetrics(snapshot: Snapshot = SNAPSHOT) -> str:
-    return "".join(own_lines(snapshot, BUILD, openmetrics=True)) + "# EOF\n"
+    return "".join(own_lines(shown(snapshot), BUILD, {}, openmetrics=True)) + "# EOF\n"
 
 
 class Collected:
@@ -137,7 +137,7 @@ def test_the_package_of_prometheus_client_is_not_loaded() -> None:
 def test_promtool_has_nothing_to_say_about_a_scrape() -> None:
     done = subprocess.run(
         [promtool(), "check", "metrics"],
-        input=render(SNAPSHOT, BUILD, TEXT),
+        input=render(SHOWN, BUILD, TEXT),
         capture_output=True,
         check=False,
         timeout=60,
@@ -146,7 +146,7 @@ def test_promtool_has_nothing_to_say_about_a_scrape() -> None:
 
 
 def test_openmetrics_is_well_formed_with_the_metrics_of_the_process() -> None:
-    found = families(render(SNAPSHOT, BUILD, OPENMETRICS).decode())
+    found = families(render(SHOWN, BUILD, OPENMETRICS).decode())
     assert {"ayaflow_bytes", "process_resident_memory_bytes", "python_info"} <= found.keys()
 
 
@@ -188,8 +188,34 @@ def test_losses_are_shown_before_there_is_any() -> None:
 
 def test_a_series_that_left_the_snapshot_is_gone_from_the_next_scrape() -> None:
     fewer = dataclasses.replace(SNAPSHOT, domains=SNAPSHOT.domains[1:2])
-    assert b"example.org" in render(SNAPSHOT, BUILD, TEXT)
-    assert b"example.org" not in render(fewer, BUILD, TEXT)
+    texts_by: TextsByNames = {}
+    assert b"example.org" in render(SHOWN, BUILD, TEXT, texts_by)
+    assert b"example.org" not in render(shown(fewer), BUILD, TEXT, texts_by)
+
+
+def test_the_texts_of_labels_that_are_kept_change_nothing() -> None:
+    """Series leave, come back in another order, and labels get other names."""
+    other_names = dataclasses.replace(SNAPSHOT, label_names=("scope", "transport"))
+    texts_by: TextsByNames = {}
+    for each in (
+        SNAPSHOT,
+        dataclasses.replace(SNAPSHOT, domains=SNAPSHOT.domains[::-1]),
+        dataclasses.replace(SNAPSHOT, domains=SNAPSHOT.domains[2:]),
+        other_names,
+        SNAPSHOT,
+    ):
+        for openmetrics in (False, True):
+            kept = own_lines(shown(each), BUILD, texts_by, openmetrics=openmetrics)
+            assert "".join(kept) == "".join(
+                own_lines(shown(each), BUILD, {}, openmetrics=openmetrics)
+            )
+
+
+def test_no_text_is_kept_of_a_series_that_left() -> None:
+    texts = LabelTexts(("domain",))
+    assert texts.column([("left.example",), ("stays.example",)])[1] == '{domain="stays.example"}'
+    assert texts.column([("stays.example",)]) == ['{domain="stays.example"}']
+    assert list(texts._text_of) == [("stays.example",)]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.json_format import MessageToDict
 
-from exporter.outputs.catalogue import Family, Histogram, Metric
+from exporter.outputs.catalogue import Columns, Family, Histogram, Metric
 from exporter.outputs.metrics import BuildInfo
 from exporter.outputs.otlp_encode import Encoder
 from exporter.outputs.otlp_resource import resource_attributes
@@ -15,18 +15,19 @@ TIME_S = 1_800_000_000.25
 FAMILIES = [
     Family(
         Metric("ayaflow_bytes", "Bytes.", "counter", "bytes", "By", ("direction", "domain")),
-        (
-            (("ingress", "example.org"), 9_007_199_254_740_993, 1_700_000_000.5),
-            (("egress", "example.org"), 0, 1_900_000_000.0),
+        Columns(
+            [("ingress", "example.org"), ("egress", "example.org")],
+            [9_007_199_254_740_993, 0],
+            [1_700_000_000.5, 1_900_000_000.0],
         ),
     ),
     Family(
         Metric("ayaflow_bytes_per_second", "Mean.", "gauge", "", "By/s", ()),
-        (((), 1.5, 0.0),),
+        Columns([()], [1.5], [0.0]),
     ),
     Family(
         Metric("ayaflow_dns_lookup_duration_seconds", "Time.", "histogram", "seconds", "s", ()),
-        (),
+        Columns(),
         Histogram((0.5, 1.0), (1, 2, 3), 7.5, 1_700_000_000.0),
     ),
 ]

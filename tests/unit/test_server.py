@@ -28,7 +28,7 @@ from exporter.outputs.http_message import HEAD_MAX
 from exporter.outputs.listen import bind
 from exporter.outputs.server import CODES, NO_RESPONSE, Server
 from exporter.outputs.web import Web
-from tests.unit.example_snapshot import BUILD, SNAPSHOT
+from tests.unit.example_snapshot import BUILD, SHOWN
 from tests.unit.serving import (
     GET,
     HOLD,
@@ -54,7 +54,7 @@ def start(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -
         def start_one(limits: Limits | None = None, *, web: bool = False) -> Served:
             listener = bind(":0")
             served = Served(listener.getsockname()[1], clients)
-            app = Web(lambda timeout_s: SNAPSHOT, lambda: None, BUILD) if web else served.app
+            app = Web(lambda timeout_s: SHOWN, lambda: None, BUILD) if web else served.app
             served.server = Server(listener, app, limits)
             servers.callback(served.server.close)
             servers.callback(served.hold.set)

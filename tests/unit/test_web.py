@@ -10,11 +10,11 @@ from wsgiref.validate import validator
 
 import pytest
 
-from exporter.counts.snapshot import Snapshot
+from exporter.counts.rows import Shown
 from exporter.outputs import wsgi
 from exporter.outputs.http_message import Request, Response
 from exporter.outputs.web import Web, accepts_gzip, choose_content_type, wait_s
-from tests.unit.example_snapshot import BUILD, SNAPSHOT
+from tests.unit.example_snapshot import BUILD, SHOWN
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -35,11 +35,11 @@ class Site:
     def __init__(self, telemetry_path: str = "/metrics") -> None:
         self.waited: list[float] = []
         self.not_ready: str | None = None
-        self.take: Callable[[], Snapshot] = lambda: SNAPSHOT
+        self.take: Callable[[], Shown] = lambda: SHOWN
         web = Web(self._take_snapshot, lambda: self.not_ready, BUILD, telemetry_path)
         self._app: wsgi.Application = validator(web)
 
-    def _take_snapshot(self, timeout_s: float) -> Snapshot:
+    def _take_snapshot(self, timeout_s: float) -> Shown:
         self.waited.append(timeout_s)
         return self.take()
 
@@ -184,7 +184,7 @@ def test_a_scrape_waits_as_long_as_it_says(site: Site, header: str, seconds: flo
 def test_a_failure_is_status_500_and_one_line_in_the_log(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail() -> Snapshot:
+    def fail() -> Shown:
         raise ValueError("no snapshot")
 
     site.take = fail

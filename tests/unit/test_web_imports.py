@@ -13,11 +13,11 @@ import socket, sys
 from exporter.outputs.listen import bind
 from exporter.outputs.server import Server
 from exporter.outputs.web import Web
-from tests.unit.example_snapshot import BUILD, SNAPSHOT
+from tests.unit.example_snapshot import BUILD, SHOWN
 
 listener = bind("127.0.0.1:0")
 port = listener.getsockname()[1]
-server = Server(listener, Web(lambda timeout_s: SNAPSHOT, lambda: None, BUILD))
+server = Server(listener, Web(lambda timeout_s: SHOWN, lambda: None, BUILD))
 OPENMETRICS_IN_GZIP = "Accept: application/openmetrics-text\\r\\nAccept-Encoding: gzip\\r\\n"
 before = set(sys.modules)
 for path in ("/", "/metrics", "/-/healthy", "/-/ready", "/none", "/%e9", "*"):
