@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from exporter.counts.ranking import Ranked, Ranking
 from exporter.names.domains import OTHER, RESERVED
@@ -107,6 +107,15 @@ class Budget:
         candidate = self._candidate(domain)
         candidate.weight += added
         return self._promote(candidate, now_s)
+
+    def weigh_own(self, wire_bytes: Mapping[str, int], now_s: float) -> None:
+        """Notes the traffic of domains that have a series."""
+        scale = self._scale(now_s)
+        for domain, added in wire_bytes.items():
+            series = self._series.get(domain)
+            if series is not None:
+                series.weight += added * scale
+                series.active_s = now_s
 
     def expire(self, now_s: float) -> list[str]:
         """The domains whose series leave because they were idle. Looks at each series."""

@@ -11,6 +11,7 @@ the verdict all that it has counted moves to its domain at once.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -107,7 +108,6 @@ class Fold:
             self._table.restore(rows, weights, self._may_stay, now)
         else:
             self._table.leave_behind(rows, now)
-
         if same_map:
             for slot, direction, packets, wire_bytes in state["without_flow"]:
                 self._without_flow[slot, direction] = Count(packets, wire_bytes)
@@ -244,6 +244,7 @@ class Fold:
     def add(self, changes: Iterable[Change], now: Now) -> None:
         """Adds what flows have counted; each was `opened` before."""
         by_index, series_of, evidence_of = self._table.by_index, self._series_of, self._evidence_of
+        known_by: defaultdict[tuple[int, int], int] = defaultdict(int)
         for slot, head, packets, wire_bytes in changes:
             series = by_index[series_of[slot]]
             if series.contested:
@@ -251,9 +252,11 @@ class Fold:
             series.packets += packets
             series.bytes += wire_bytes
             if not series.is_pending:
-                self._evidence.add(series.direction, evidence_of[slot], wire_bytes)
+                known_by[series.direction, evidence_of[slot]] += wire_bytes
             if head & _ENDED:
                 self.ended(slot, now)
+        for of, wire_bytes in known_by.items():
+            self._evidence.add(*of, wire_bytes)
 
     def add_without_flow(self, device_slot: int, direction: int, totals: DeviceTotals) -> None:
         """Adds what has no flow: what found no room in the table, and what is not IP."""

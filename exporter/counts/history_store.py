@@ -39,7 +39,11 @@ _PRUNED_AT_ONCE = 4
 _COLUMNS = ", ".join(VALUES)
 _COLUMNS_OF_HISTORY = ", ".join(f"history.{column}" for column in VALUES)
 _COLUMNS_OF_LATEST = ", ".join(f"latest.{column}" for column in VALUES)
-_SET_COLUMNS = ", ".join(f"{column} = ?" for column in VALUES)
+_UPDATES = {
+    count: f"UPDATE series SET {', '.join(f'{each} = ?' for each in VALUES[:count])} WHERE id = ?"
+    for count in range(1, len(VALUES) + 1)
+}
+"""By how many values a row has: to write columns that it has not takes as long again."""
 _NO_VALUES = (None,) * len(VALUES)
 
 _log = logging.getLogger(__name__)
@@ -168,10 +172,13 @@ class StoredHistory(History):
                 for row in (unwritten.current[number],)
             ],
         )
-        self._connection.executemany(
-            f"UPDATE series SET {_SET_COLUMNS} WHERE id = ?",
-            [(*_padded(unwritten.current[number].values), number) for number in unwritten.rows],
-        )
+        by_count: dict[int, list[tuple[int | float, ...]]] = {count: [] for count in _UPDATES}
+        for number in unwritten.rows:
+            values = unwritten.current[number].values
+            if values:
+                by_count[len(values)].append((*values, number))
+        for count, statement in _UPDATES.items():
+            self._connection.executemany(statement, by_count[count])
         self._connection.executemany(
             "UPDATE series SET ended = ? WHERE id = ?",
             [(self.newest + 1, number) for number in unwritten.ended],

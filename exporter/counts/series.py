@@ -143,12 +143,13 @@ class SeriesTable:
 
     def weigh_own(self, now: Now) -> None:
         """Tells the budget what own series have counted, and lets idle ones go."""
+        new: dict[str, int] = {}
         for domain, members in self._of_domain.items():
-            new = sum(each.bytes - each.weighed for each in members)
-            if new:
-                self._budget.weigh(domain, new, now.boot_s)
-                for each in members:
+            for each in members:
+                if each.bytes != each.weighed:
+                    new[domain] = new.get(domain, 0) + each.bytes - each.weighed
                     each.weighed = each.bytes
+        self._budget.weigh_own(new, now.boot_s)
         for domain in self._budget.expire(now.boot_s):
             self._leave(domain, now)
 
