@@ -244,7 +244,7 @@ class FlowTable:
         new_bytes = counted_bytes - self._folded_bytes[slot]
         self._folded_packets[slot] = packets
         self._folded_bytes[slot] = counted_bytes
-        return Change(slot, head, new_packets, new_bytes)
+        return Change._make((slot, head, new_packets, new_bytes))  # half the time of a call
 
     def close_idle(self, now_s: float) -> array[int]:
         """Marks the flows that have fallen idle as CLOSING, and returns their slots.
