@@ -75,8 +75,8 @@ def families(
 ) -> Iterator[Family]:
     """The metrics of one moment, in a fixed order, but for those without a series.
 
-    *folded_at_s*: when the rows were read from the kernel, in seconds since the epoch; an
-    interval's wall_s.
+    *rates*: of every domain, or of none; *folded_at_s*: when the rows were read from the kernel, in
+    seconds since the epoch; an interval's wall_s.
     """
     by_family: dict[str, list[Row]] = {}
     for row in rows:
@@ -90,7 +90,7 @@ def families(
         elif entry.source == descriptions.FOLDED_AT:
             columns = Columns() if folded_at_s is None else Columns([()], [folded_at_s], [0.0])
         elif entry.source == descriptions.RATES:
-            columns = _rates(domains, rates, entry.value)
+            columns = _rates(domains, rates, entry.value) if rates else Columns()
         elif entry.source == DOMAIN:
             columns = _columns(by_family.get(DOMAIN, ()), domains, entry.value)
         else:
@@ -116,8 +116,6 @@ def _first_labels(rows: Iterable[Row], entry: descriptions.Entry) -> Columns:
 
 
 def _rates(domains: Sequence[Labels], rates: Rates, value: int) -> Columns:
-    if not rates.keys() >= set(domains):
-        domains = [labels for labels in domains if labels in rates]
     return Columns(domains, [rates[labels][value] for labels in domains], [0.0] * len(domains))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.counts.history import REASONS
-from exporter.counts.rows import Rates, Shown, rows_of
+from exporter.counts.rows import DOMAIN, Rates, Shown, rows_of
 from exporter.counts.snapshot import (
     Attachment,
     AttributedBytes,
@@ -103,7 +103,9 @@ RATES: Rates = {
 
 def shown(snapshot: Snapshot) -> Shown:
     """What a scrape has of it."""
-    return Shown(snapshot.folded_at_s, rows_of(snapshot), RATES)
+    rows = rows_of(snapshot)
+    rates = {row.labels: RATES.get(row.labels, (0.0, 0.0)) for row in rows if row.family == DOMAIN}
+    return Shown(snapshot.folded_at_s, rows, rates)
 
 
 SHOWN = shown(SNAPSHOT)
