@@ -181,6 +181,10 @@ class End:
     def statistics(self) -> Statistics:
         return self.namespace.statistics(self.device)
 
+    def tx_dropped(self) -> int:
+        """Packets that the driver did not send, since the device was made."""
+        return int(self.namespace.link(self.device)["stats64"]["tx"]["dropped"])
+
     def offload(self, on: bool) -> None:
         """Whether super-packets may leave here; nothing is merged when received."""
         for feature in SEGMENTATION:
