@@ -10,10 +10,10 @@ says what came of it.
 
 from __future__ import annotations
 
-import gzip
 import math
 import threading
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 
 from exporter.counts.rows import Shown
 from exporter.outputs.exposition import TextsByNames
@@ -23,6 +23,9 @@ from exporter.outputs.wsgi import Environ, StartResponse
 
 GZIP_LEVEL = 1
 """Of 10,000 samples, 0.8 MB, it makes 146 KB in 3.5 ms. Level 6: 116 KB in 11 ms, 9: 104 in 42."""
+
+_WINDOW_OF_GZIP = 31
+"""Window bits that make zlib write gzip."""
 
 SCRAPE_TIMEOUT_S = 10.0
 """Prometheus' default, for who does not say."""
@@ -78,10 +81,11 @@ class Web:
         content_type = choose_content_type(environ.get("HTTP_ACCEPT", ""))
         headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
         with self._rendering:
-            body = render(shown, self._build, content_type, self._texts_by)
+            parts = render(shown, self._build, content_type, self._texts_by)
             if accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
-                body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+                parts = gzipped(parts)
                 headers.append(("Content-Encoding", "gzip"))
+            body = b"".join(parts)
         return Response("200 OK", tuple(headers), body)
 
     def _landing_page(self, environ: Environ) -> Response:
@@ -98,6 +102,13 @@ class Web:
 
 
 _TIMEOUT_HEADER = "HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS"
+
+
+def gzipped(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """In the format of RFC 1952."""
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _WINDOW_OF_GZIP)
+    yield from map(compressor.compress, parts)
+    yield compressor.flush()
 
 
 def wait_s(header: str) -> float:

@@ -105,7 +105,7 @@ def test_an_interval_shows_what_a_scrape_showed(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     with closing(opened(tmp_path)) as history:
         history.record(rows_of(SNAPSHOT), {}, Now(SNAPSHOT.folded_at_s, 100.0))
-    scraped = render(SHOWN, BuildInfo("", "", "", ""), OPENMETRICS).decode()
+    scraped = b"".join(render(SHOWN, BuildInfo("", "", "", ""), OPENMETRICS)).decode()
     told = written(path)[0]
     assert {point.at_s for point in parsed(told)} == {SNAPSHOT.folded_at_s}
 

@@ -137,7 +137,7 @@ def test_the_package_of_prometheus_client_is_not_loaded() -> None:
 def test_promtool_has_nothing_to_say_about_a_scrape() -> None:
     done = subprocess.run(
         [promtool(), "check", "metrics"],
-        input=render(SHOWN, BUILD, TEXT),
+        input=b"".join(render(SHOWN, BUILD, TEXT)),
         capture_output=True,
         check=False,
         timeout=60,
@@ -146,7 +146,7 @@ def test_promtool_has_nothing_to_say_about_a_scrape() -> None:
 
 
 def test_openmetrics_is_well_formed_with_the_metrics_of_the_process() -> None:
-    found = families(render(SHOWN, BUILD, OPENMETRICS).decode())
+    found = families(b"".join(render(SHOWN, BUILD, OPENMETRICS)).decode())
     assert {"ayaflow_bytes", "process_resident_memory_bytes", "python_info"} <= found.keys()
 
 
@@ -189,8 +189,8 @@ def test_losses_are_shown_before_there_is_any() -> None:
 def test_a_series_that_left_the_snapshot_is_gone_from_the_next_scrape() -> None:
     fewer = dataclasses.replace(SNAPSHOT, domains=SNAPSHOT.domains[1:2])
     texts_by: TextsByNames = {}
-    assert b"example.org" in render(SHOWN, BUILD, TEXT, texts_by)
-    assert b"example.org" not in render(shown(fewer), BUILD, TEXT, texts_by)
+    assert b"example.org" in b"".join(render(SHOWN, BUILD, TEXT, texts_by))
+    assert b"example.org" not in b"".join(render(shown(fewer), BUILD, TEXT, texts_by))
 
 
 def test_the_texts_of_labels_that_are_kept_change_nothing() -> None:
