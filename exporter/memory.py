@@ -14,12 +14,21 @@ _M_ARENA_MAX = -8
 """Of mallopt(3)."""
 
 
-def zeros(code: str, length: int) -> memoryview[Any]:
-    """So many zeros of a struct format: a column of which only what is written takes memory.
+def zero_bytes(length: int) -> mmap.mmap:
+    """So many zeros, of which only what is written takes memory.
 
-    A bytearray would be written as it is made, and take all of it.
+    A bytearray would be written as it is made, and take all of it. Memory that could be shared with
+    other processes is taken as it is read, and huge pages are taken as a whole.
     """
-    column: memoryview[Any] = memoryview(mmap.mmap(-1, max(1, length * struct.calcsize(code))))
+    column = mmap.mmap(-1, max(1, length), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel that knows no huge pages
+        column.madvise(mmap.MADV_NOHUGEPAGE)
+    return column
+
+
+def zeros(code: str, length: int) -> memoryview[Any]:
+    """So many zeros of a struct format, in such memory."""
+    column: memoryview[Any] = memoryview(zero_bytes(length * struct.calcsize(code)))
     return column.cast(code)  # type: ignore[call-overload, no-any-return]
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import mmap
 from array import array
 
-from exporter.memory import positions
+from exporter.memory import positions, zero_bytes
 
 _TICKS = 255
 """0 means no timeout, so a tick is one of 1..255."""
@@ -24,7 +23,7 @@ class Timeouts:
 
     def __init__(self, slots: int, longest_s: float, now_s: float) -> None:
         self._tick_s = longest_s / (_LONGEST_TICKS - _SPARE_TICKS)
-        self._due = mmap.mmap(-1, slots)  # memory is taken as it is written
+        self._due = zero_bytes(slots)
         self._now_tick = int(now_s / self._tick_s)
 
     @property
