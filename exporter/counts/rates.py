@@ -48,7 +48,9 @@ class Rates:
                 del self._baseline[labels]
 
     def of(self, rows: Iterable[Row], boot_s: float) -> dict[Labels, tuple[float, float]]:
-        """Packets and bytes a second of each domain's row; 0 while the window is too short."""
+        """Packets and bytes a second of each domain's row, in whole thousandths: more digits mean
+        nothing, and are half of what an answer to a scrape takes. 0 while the window is too short.
+        """
         span_s = 0.0 if self._baseline_s is None else boot_s - self._baseline_s
         baseline = self._baseline
         rates: dict[Labels, tuple[float, float]] = {}
@@ -62,8 +64,8 @@ class Rates:
             if since_s != created_s:
                 packets_before = bytes_before = 0
             rates[labels] = (
-                (values[0] - packets_before) / span_s,
-                (values[1] - bytes_before) / span_s,
+                (values[0] - packets_before) * 1000 // span_s / 1000,
+                (values[1] - bytes_before) * 1000 // span_s / 1000,
             )
         return rates
 

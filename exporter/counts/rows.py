@@ -55,7 +55,8 @@ def _of_traffic(s: Snapshot) -> Iterator[Row]:
     yield Row(LABEL_NAMES, s.label_names, (), 0.0)
     for direction, domain, labels, packets, wire_bytes, connections, created_s in s.domains:
         values = (packets, wire_bytes, connections)
-        yield Row(DOMAIN, (direction, domain, *labels), values, created_s)
+        # A domain's rows are thousands; to make one so takes half the time of a call.
+        yield Row._make((DOMAIN, (direction, domain, *labels), values, created_s))
     for device in s.devices:
         counts = (
             device.packets,

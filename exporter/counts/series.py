@@ -217,14 +217,16 @@ class SeriesTable:
             waiting[key] = series.active_connections
         return tuple(
             [
-                DomainCounts(
-                    DIRECTIONS[each.direction],
-                    each.domain,
-                    each.labels,
-                    each.packets,
-                    each.bytes,
-                    each.active_connections + waiting.get(key, 0),
-                    each.created_s,
+                DomainCounts._make(
+                    (
+                        DIRECTIONS[each.direction],
+                        each.domain,
+                        each.labels,
+                        each.packets,
+                        each.bytes,
+                        each.active_connections + waiting.get(key, 0),
+                        each.created_s,
+                    )
                 )
                 for key, each in self._shown.items()
             ]
