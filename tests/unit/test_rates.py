@@ -26,6 +26,13 @@ def test_a_steady_rate_is_seen_from_the_start_on() -> None:
             assert rates.of(now, float(second)) == {("ingress", "a"): (7.0, 700.0)}
 
 
+def test_a_rate_is_in_whole_thousandths_and_none_too_many() -> None:
+    rates = Rates()
+    rates.add([row("a", 0)], 0.0)
+    assert rates.of([row("a", 2)], 3.0) == {("ingress", "a"): (0.666, 66.666)}
+    assert rates.of([row("a", 2**60)], 7.0)["ingress", "a"][0] <= 2**60 / 7
+
+
 def test_what_lies_a_minute_back_is_forgotten() -> None:
     rates = Rates()
     for second in range(0, 200, 10):
