@@ -1,4 +1,4 @@
-"""What the outputs see: one immutable picture of every count, taken at one moment.
+"""One immutable picture of every count, taken at one moment; outputs see the rows that it makes.
 
 Counts are in wire units: packets as they pass the wire, bytes with the L2 header. They are
 cumulative since `created_s` (seconds since the epoch) of their series, and never decrease.

@@ -15,6 +15,9 @@ import time
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+GZIP_WINDOW = 31
+"""Window bits that make zlib write gzip."""
+
 HEAD_MAX = 8192
 """Bytes of a request line with its headers. Prometheus sends 500; a browser with the cookies of
 every other program on the host, or a proxy's token, some thousands. It bounds what a connection

@@ -13,6 +13,7 @@ import time
 import zlib
 from typing import TYPE_CHECKING, TypeVar
 
+from exporter.outputs.http_message import GZIP_WINDOW
 from exporter.outputs.otlp_connection import BadAnswerError, Connection, Response
 from exporter.outputs.otlp_outcome import Outcome, bounded_retry_after, one_line, taken
 from exporter.outputs.otlp_settings import OtlpSettings
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 _M = TypeVar("_M", bound="Message")
 
 RETRYABLE = frozenset({429, 502, 503, 504})
-
-_GZIP = 31
-"""Window bits that make zlib write gzip."""
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DATE = re.compile(
@@ -60,7 +58,7 @@ class HttpTransport:
         deadline_s = time.monotonic() + timeout_s
         body = request.SerializeToString()
         if self._gzip:
-            packer = zlib.compressobj(wbits=_GZIP)
+            packer = zlib.compressobj(wbits=GZIP_WINDOW)
             body = packer.compress(body) + packer.flush()
         try:
             response = self._exchange(body, deadline_s)

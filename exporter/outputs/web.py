@@ -17,15 +17,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 from exporter.counts.rows import Shown
 from exporter.outputs.exposition import TextsByNames
-from exporter.outputs.http_message import Response, text_response
+from exporter.outputs.http_message import GZIP_WINDOW, Response, text_response
 from exporter.outputs.metrics import OPENMETRICS, TEXT, BuildInfo, render
 from exporter.outputs.wsgi import Environ, StartResponse
 
 GZIP_LEVEL = 1
 """Of 10,000 samples, 0.8 MB, it makes 146 KB in 3.5 ms. Level 6: 116 KB in 11 ms, 9: 104 in 42."""
-
-_WINDOW_OF_GZIP = 31
-"""Window bits that make zlib write gzip."""
 
 SCRAPE_TIMEOUT_S = 10.0
 """Prometheus' default, for who does not say."""
@@ -106,7 +103,7 @@ _TIMEOUT_HEADER = "HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS"
 
 def gzipped(parts: Iterable[bytes]) -> Iterator[bytes]:
     """In the format of RFC 1952."""
-    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _WINDOW_OF_GZIP)
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WINDOW)
     yield from map(compressor.compress, parts)
     yield compressor.flush()
 
