@@ -28,6 +28,7 @@ from exporter.counts.history_file import (
     VALUES,
     Opened,
     explain,
+    insert,
     open_file,
     reason_of,
 )
@@ -39,11 +40,6 @@ _PRUNED_AT_ONCE = 4
 _COLUMNS = ", ".join(VALUES)
 _COLUMNS_OF_HISTORY = ", ".join(f"history.{column}" for column in VALUES)
 _COLUMNS_OF_LATEST = ", ".join(f"latest.{column}" for column in VALUES)
-_UPDATES = {
-    count: f"UPDATE series SET {', '.join(f'{each} = ?' for each in VALUES[:count])} WHERE id = ?"
-    for count in range(1, len(VALUES) + 1)
-}
-"""By how many values a row has: to write columns that it has not takes as long again."""
 _NO_VALUES = (None,) * len(VALUES)
 
 _log = logging.getLogger(__name__)
@@ -172,13 +168,20 @@ class StoredHistory(History):
                 for row in (unwritten.current[number],)
             ],
         )
-        by_count: dict[int, list[tuple[int | float, ...]]] = {count: [] for count in _UPDATES}
+        # By how many values a row has: to write columns that it has not takes as long again.
+        by_count: dict[int, list[tuple[int | float, ...]]] = {}
         for number in unwritten.rows:
             values = unwritten.current[number].values
             if values:
-                by_count[len(values)].append((*values, number))
-        for count, statement in _UPDATES.items():
-            self._connection.executemany(statement, by_count[count])
+                by_count.setdefault(len(values), []).append((number, *values))
+        for count, rows in by_count.items():
+            update = ", ".join(f"{each} = excluded.{each}" for each in VALUES[:count])
+            insert(
+                self._connection,
+                f"INSERT INTO series (id, {', '.join(VALUES[:count])}) VALUES",
+                rows,
+                f"ON CONFLICT (id) DO UPDATE SET {update}",
+            )
         self._connection.executemany(
             "UPDATE series SET ended = ? WHERE id = ?",
             [(self.newest + 1, number) for number in unwritten.ended],
@@ -188,8 +191,9 @@ class StoredHistory(History):
         self._connection.execute(
             "INSERT INTO intervals VALUES (?, ?, ?, ?)", (waiting.id, *waiting.at, self._boot_id)
         )
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?, ?, ?)",
+        insert(
+            self._connection,
+            "INSERT OR REPLACE INTO history VALUES",
             [(waiting.id, number, *_padded(row.values)) for number, row in waiting.changed.items()],
         )
         self._connection.executemany(

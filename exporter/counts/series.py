@@ -211,10 +211,6 @@ class SeriesTable:
 
     def domains(self) -> tuple[DomainCounts, ...]:
         """Every counter, as the outputs see it; connections without a verdict count as unknown."""
-        waiting: dict[tuple[int, str, Labels], int] = {}
-        for series in self.waiting():
-            key = (series.direction, series.domain, series.labels)
-            waiting[key] = series.active_connections
         return tuple(
             [
                 DomainCounts._make(
@@ -224,13 +220,19 @@ class SeriesTable:
                         each.labels,
                         each.packets,
                         each.bytes,
-                        each.active_connections + waiting.get(key, 0),
+                        each.active_connections
+                        if each.domain != UNKNOWN
+                        else self._unknown_connections(each),
                         each.created_s,
                     )
                 )
-                for key, each in self._shown.items()
+                for each in self._shown.values()
             ]
         )
+
+    def _unknown_connections(self, series: Series) -> int:
+        waiting = self._pending.get((series.direction, series.labels))
+        return series.active_connections + (waiting.active_connections if waiting else 0)
 
     def _own(self, direction: int, domain: str, labels: Labels, wall_s: float) -> Series:
         key = (direction, domain, labels)
@@ -267,4 +269,4 @@ class SeriesTable:
 
 def _sum(every: Iterable[Series], direction: int) -> Count:
     mine = [each for each in every if each.direction == direction]
-    return Count(sum(each.packets for each in mine), sum(each.bytes for each in mine))
+    return Count(sum([each.packets for each in mine]), sum([each.bytes for each in mine]))

@@ -13,6 +13,7 @@ import time
 from contextlib import closing
 from statistics import median
 
+from exporter.loop import POLL_S
 from tests.bench.harness.figures import Beside
 from tests.bench.harness.lab import Lab
 from tests.bench.harness.machine import cpu_s, every_cpu
@@ -22,7 +23,10 @@ DOMAINS = {100: "", 200: "", 1_000: "≤ 20"}
 """For 1,000 samples, the default of domains.max, for 10,000 samples; the time asked for, in ms."""
 
 _SCRAPES = 7
-_LOOK_S = 0.05
+_LOOK_S = 2 * POLL_S
+"""In so long every ring is read, however little is in it."""
+_WORKING = 0.01
+"""Of a CPU: it is not idle."""
 
 
 def run(lab: Lab) -> None:
@@ -73,7 +77,7 @@ def wait_idle(exporter: Exporter) -> None:
         before = now
         time.sleep(_LOOK_S)
         now = cpu_s(exporter.pids())
-        if now - before < _LOOK_S / 10:
+        if now - before < _WORKING * _LOOK_S:
             return
 
 

@@ -68,6 +68,19 @@ def test_what_was_recorded_is_there_without_a_close(it: Opened, path: Path) -> N
     other.close()
 
 
+def test_of_many_series_none_is_missed(it: Opened) -> None:
+    def many(salt: int) -> list[Row]:
+        return [
+            Row("family", (str(n),), tuple(range(salt + n, salt + n + n % 5)), 1.0)
+            for n in range(523)
+        ]
+
+    for salt in (0, 10_000):
+        it.history.record(many(salt), {}, Now(100 + salt, 10 + salt))
+    assert [sorted(each.rows) for each in it.intervals()] == [sorted(many(0)), sorted(many(10_000))]
+    assert sorted(it.again().restored_rows) == sorted(many(10_000))
+
+
 def test_a_series_that_is_told_no_longer_has_ended(it: Opened) -> None:
     it.history.record([domain("a", 1), domain("b", 2)], {}, Now(100, 10))
     it.history.record([domain("b", 3)], {}, Now(110, 20))
