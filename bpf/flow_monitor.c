@@ -20,7 +20,7 @@
 
 #define TC_ACT_UNSPEC (-1)
 #define PACKET_LOOPBACK 5
-#define EVENTS_PER_WAKEUP 128
+#define WAKEUPS_PER_RING 8
 
 /* What bcc calls a section is the type of a map, and after a colon where it is pinned. */
 #ifdef PIN_PATH
@@ -90,8 +90,10 @@ static __always_inline __u64 direction_of_this_program(void)
 	return direction;
 }
 
-/* The loader puts the address of the map's value in the place of this. bcc knows of no such thing. */
+/* The loader puts the address of a map's value, or a map, in the places of these: bcc cannot. */
 #define DEVICES_PLACE "0x5359414644455653 ll"
+#define FLOW_EVENTS_PLACE "0x5359414645564e54 ll"
+#define PAYLOADS_PLACE "0x5359414650594c44 ll"
 
 static __always_inline struct device find_device(__u32 ifindex)
 {
@@ -110,10 +112,17 @@ static __always_inline struct device find_device(__u32 ifindex)
 	return none;
 }
 
-/* The reader comes by itself a few times a second; a rush of events wakes it before that. */
-static __always_inline __u64 wakeup(void)
+/*
+ * The reader comes by itself, now and then. It is woken before that by the record with which one more part
+ * of the ring is full; another has its turn where two that come at once step over it together.
+ */
+static __always_inline __u64 wakeup(void *ring, const __u64 ring_bytes, __u64 record_bytes)
 {
-	return bpf_get_prandom_u32() % EVENTS_PER_WAKEUP ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP;
+	__u64 waiting = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
+	__u64 then = waiting + BPF_RINGBUF_HDR_SZ + record_bytes;
+	const __u64 part = ring_bytes / WAKEUPS_PER_RING;
+
+	return then / part == waiting / part ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP;
 }
 
 /* The index of a flow's entry in the table: the verifier knows no more of it than that it is a number. */
@@ -128,8 +137,13 @@ static __always_inline __u32 slot_of(const struct flow_entry *flow)
 static __always_inline void send_event(__u32 type, struct flow_entry *flow,
 				       struct device_totals *cell)
 {
-	struct flow_event *event = flow_events.ringbuf_reserve(sizeof(*event));
+	struct flow_event *event;
+	__u64 flags;
+	void *ring;
 
+	asm volatile("%0 = " FLOW_EVENTS_PLACE : "=r"(ring));
+	flags = wakeup(ring, FLOW_EVENT_PAGES * PAGE_SIZE, sizeof(*event));
+	event = flow_events.ringbuf_reserve(sizeof(*event));
 	if (!event) {
 		cell->dropped_events++;
 		return;
@@ -138,7 +152,7 @@ static __always_inline void send_event(__u32 type, struct flow_entry *flow,
 	event->type = type;
 	event->slot = slot_of(flow);
 	event->flow = *flow;
-	flow_events.ringbuf_submit(event, wakeup());
+	flow_events.ringbuf_submit(event, flags);
 }
 
 static __always_inline void end_flow(struct flow_entry *flow, struct device_totals *cell)
@@ -290,12 +304,15 @@ static __always_inline void send_payload(struct __sk_buff *skb, const struct pac
 	record->event.segment_len = packet->protocol == PROTOCOL_UDP ? skb->gso_size : 0;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < PAYLOAD_CHUNKS_MAX; i++) {
-		__u64 len = copy_len(rest.len, PAYLOAD_DATA_MAX);
+		__u64 len = copy_len(rest.len, PAYLOAD_DATA_MAX), flags;
+		void *ring;
 
 		if (!len || bpf_skb_load_bytes(skb, rest.offset, record->data, len) != 0)
 			return;
 		record->event.data_len = len;
-		if (payloads.ringbuf_output(record, sizeof(record->event) + len, wakeup()) != 0)
+		asm volatile("%0 = " PAYLOADS_PLACE : "=r"(ring));
+		flags = wakeup(ring, PAYLOAD_PAGES * PAGE_SIZE, sizeof(record->event) + len);
+		if (payloads.ringbuf_output(record, sizeof(record->event) + len, flags) != 0)
 			cell->dropped_payloads++;
 		if (packet->protocol == PROTOCOL_UDP)
 			return;

@@ -6,6 +6,7 @@ import errno
 import os
 import struct
 import threading
+from collections.abc import Callable
 
 from exporter.capture import bpf
 from exporter.capture.records import FLOW_EGRESS, FLOW_INGRESS
@@ -15,12 +16,16 @@ _DIRECTION_PLACE = struct.pack("=I", 0x41594146)
 """As in bpf/flow_monitor.c."""
 _MOVE = 0xB7
 """The instruction that has it: of a constant into a register."""
-_DEVICES_PLACE = struct.pack("=II", 0x44455653, 0x53594146)
-"""As in bpf/flow_monitor.c, the low half first."""
+_MAP, _MAP_VALUE = 1 << 4, 2 << 4
+"""BPF_PSEUDO_MAP_FD and BPF_PSEUDO_MAP_VALUE of include/uapi/linux/bpf.h, beside a register."""
+_MAP_PLACES = {
+    struct.pack("=II", 0x44455653, 0x53594146): ("devices", _MAP_VALUE),
+    struct.pack("=II", 0x45564E54, 0x53594146): ("flow_events", _MAP),
+    struct.pack("=II", 0x50594C44, 0x53594146): ("payloads", _MAP),
+}
+"""As in bpf/flow_monitor.c, the low half first: of which map, and what of it."""
 _LOAD = 0x18
 """The instruction that has it: of 64 bits into a register. It is two long, with a half in each."""
-_OF_MAP_VALUE = 2 << 4
-"""In its second byte, beside the register: BPF_PSEUDO_MAP_VALUE of include/uapi/linux/bpf.h."""
 _INSTRUCTION_BYTES, _CONSTANT_AT = 8, 4
 
 _OF_THE_VERIFIER = (errno.E2BIG, errno.EINVAL, errno.EACCES)
@@ -64,16 +69,18 @@ def programs_of(instructions: bytes) -> list[tuple[str, bytes]]:
     return programs
 
 
-def with_devices(instructions: bytes, devices_fd: int) -> bytes:
-    """The same, with the address of what is in the map of devices put in its places: no packet has
-    to look it up. Where one is forgotten the verifier refuses to read from what is no address.
+def with_maps(instructions: bytes, fd_of: Callable[[str], int]) -> bytes:
+    """The same, with maps, by name, put in their places, or the address of what is in them, which
+    no packet has to look up. Where one is forgotten the verifier refuses what is no address.
     """
     told = bytearray(instructions)
     for at in range(0, len(told) - _INSTRUCTION_BYTES, _INSTRUCTION_BYTES):
         low, high = at + _CONSTANT_AT, at + _INSTRUCTION_BYTES + _CONSTANT_AT
-        if told[at] == _LOAD and told[low : low + 4] + told[high : high + 4] == _DEVICES_PLACE:
-            told[at + 1] |= _OF_MAP_VALUE
-            struct.pack_into("=i", told, low, devices_fd)
+        place = _MAP_PLACES.get(bytes(told[low : low + 4] + told[high : high + 4]))
+        if told[at] == _LOAD and place is not None:
+            name, kind = place
+            told[at + 1] |= kind
+            struct.pack_into("=i", told, low, fd_of(name))
             struct.pack_into("=i", told, high, 0)
     return bytes(told)
 

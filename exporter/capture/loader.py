@@ -20,7 +20,7 @@ from pathlib import Path
 
 from exporter import advice
 from exporter.capture import bpf
-from exporter.capture.directions import RefusedError, load_both, with_devices
+from exporter.capture.directions import RefusedError, load_both, with_maps
 from exporter.capture.layout import new_hash_keys, read_map
 from exporter.errors import ExporterError
 
@@ -258,7 +258,7 @@ def _load_once(settings: LoaderSettings, source: Path, pinned: str) -> tuple[str
     except Exception as error:  # bcc raises the bare Exception
         raise ExporterError(_explain(str(error))) from error
     try:
-        loaded = load_both(with_devices(instructions, program["devices"].map_fd))
+        loaded = load_both(with_maps(instructions, lambda name: program[name].map_fd))
     except OSError as error:
         raise ExporterError(_explain(f"bpf(2): {error.strerror}")) from error
     descriptors = [*loaded, *(program[name].map_fd for name in _maps(settings))]

@@ -148,10 +148,14 @@ class Kernel:
 
     def reset(self) -> None:
         """As freshly loaded, with device 1 registered as Ethernet."""
-        for target in (self._flows, self.totals_map, self._devices):
-            target[:] = bytes(len(target))
+        self.forget_counts()
         self.ring.drain()
         self.payloads()
+
+    def forget_counts(self) -> None:
+        """The same, but for what the rings hold."""
+        for target in (self._flows, self.totals_map, self._devices):
+            target[:] = bytes(len(target))
         self.set_link_type(LINK_ETHERNET)
         self.sent = [WireCounts(0, 0), WireCounts(0, 0)]
 

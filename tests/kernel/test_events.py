@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from scapy.layers.inet import TCP, UDP
+from scapy.packet import Raw
 
 from exporter.capture.records import (
     FLOW_EVENT,
     FLOW_EVENT_END,
     FLOW_EVENT_NEW,
     FLOW_OPENER,
+    PAYLOAD_EVENT,
 )
-from tests.kernel.conftest import TINY_RING
+from tests.kernel.conftest import TINY_PAYLOAD_RING, TINY_RING
 from tests.kernel.harness import Kernel
 from tests.kernel.packets import ether, v4
+from tests.kernel.samples import QUERY
 
-EVENTS_PER_WAKEUP = 128
+WAKEUPS_PER_RING = 8
+"""As in bpf/flow_monitor.c."""
 _RING_HEADER = 8
 
 
@@ -110,15 +114,64 @@ def test_a_lost_event_is_not_made_up_for_by_later_packets(tiny_table: Kernel) ->
     assert tiny_table.events() == []
 
 
+def _woken_by(kernel: Kernel, ring_fd: int, frames: Iterable[bytes]) -> list[int]:
+    """The numbers of the frames with which the kernel woke the reader of a ring."""
+    with select.epoll() as poll:
+        poll.register(ring_fd, select.EPOLLIN | select.EPOLLET)
+        poll.poll(0)
+        woken = []
+        for number, frame in enumerate(frames):
+            kernel.run(frame)
+            if poll.poll(0):
+                woken.append(number)
+        return woken
+
+
+def _one_flow_each(kernel: Kernel, number: int) -> Iterator[bytes]:
+    """So many frames, each of which finds an empty table."""
+    for _ in range(number):
+        kernel.forget_counts()
+        yield _frame(1)
+
+
+def _that_fill_parts(records: int, record_bytes: int, ring_bytes: int) -> list[int]:
+    """Which of so many records, of which none is read, fill another eighth of their ring."""
+    ends = [number * record_bytes * WAKEUPS_PER_RING // ring_bytes for number in range(records + 1)]
+    return [number for number in range(records) if ends[number] != ends[number + 1]]
+
+
 @pytest.mark.usefixtures("_one_cpu")
-def test_the_reader_is_woken_only_in_a_rush(kernel: Kernel) -> None:
-    """By one event of EVENTS_PER_WAKEUP on average; the bounds are missed once in a million."""
-    events, woken = 32 * EVENTS_PER_WAKEUP, 0
+def test_the_reader_is_woken_as_the_ring_fills(tiny_table: Kernel) -> None:
+    record = FLOW_EVENT.size + _RING_HEADER
+    fit = (TINY_RING - 1) // record
+    for _ in range(3):
+        woken = _woken_by(tiny_table, tiny_table.ring.fd, _one_flow_each(tiny_table, fit))
+        assert woken == _that_fill_parts(fit, record, TINY_RING)
+        assert len(woken) == WAKEUPS_PER_RING - 1
+        assert len(tiny_table.events()) == fit
+
+
+@pytest.mark.usefixtures("_one_cpu")
+def test_the_reader_of_payloads_is_woken_as_their_ring_fills(tiny_table: Kernel) -> None:
+    ring = tiny_table.payload_ring
+    assert ring is not None
+    question = bytes(ether() / v4() / UDP(sport=1, dport=53) / Raw(QUERY))
+    tiny_table.run(question)
+    (payload,) = tiny_table.payloads()
+    record = _RING_HEADER + PAYLOAD_EVENT.size + -(-len(payload.data) // 8) * 8
+    fit = (TINY_PAYLOAD_RING - 1) // record
+    for _ in range(2):
+        woken = _woken_by(tiny_table, ring.fd, [question] * fit)
+        assert woken == _that_fill_parts(fit, record, TINY_PAYLOAD_RING)
+        assert len(tiny_table.payloads()) == fit
+
+
+@pytest.mark.usefixtures("_one_cpu")
+def test_a_reader_that_keeps_up_is_not_woken(kernel: Kernel) -> None:
     with select.epoll() as poll:
         poll.register(kernel.ring.fd, select.EPOLLIN | select.EPOLLET)
-        for number in range(events):
-            if number % 512 == 0:
-                kernel.reset()
+        for number in range(2000):
             kernel.run(_frame(number))
-            woken += len(poll.poll(0))
-    assert 8 <= woken <= 80
+            if number % 100 == 0:
+                kernel.reset()
+            assert poll.poll(0) == []

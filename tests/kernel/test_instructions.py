@@ -26,7 +26,6 @@ PROGRAMS = ("monitor_ingress", "monitor_egress")
 
 HELPERS = {
     1: "bpf_map_lookup_elem",
-    7: "bpf_get_prandom_u32",
     8: "bpf_get_smp_processor_id",
     26: "bpf_skb_load_bytes",
     39: "bpf_skb_pull_data",
@@ -34,13 +33,14 @@ HELPERS = {
     130: "bpf_ringbuf_output",
     131: "bpf_ringbuf_reserve",
     132: "bpf_ringbuf_submit",
+    134: "bpf_ringbuf_query",
 }
 """All that the program may call, by number (include/uapi/linux/bpf.h). The kernel puts
 instructions of its own in the place of the first two."""
 
-KERNEL_NAMES = ("bpf_user_rnd_u32", "percpu_array_map_lookup_elem")
-"""How the kernel itself calls a helper, where the names differ: bpf_get_prandom_u32, and before
-Linux 6.10 bpf_map_lookup_elem, where it does not put instructions in its place."""
+KERNEL_NAMES = ("percpu_array_map_lookup_elem",)
+"""How the kernel itself calls a helper, where the names differ: before Linux 6.10
+bpf_map_lookup_elem, where it does not put instructions in its place."""
 
 PROBE_READS_AND_PRINTS = (4, 6, 45, 112, 113, 114, 115, 177)
 """bpf_probe_read*, bpf_trace_printk and bpf_trace_vprintk."""

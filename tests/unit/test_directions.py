@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from exporter.capture import bpf, directions
-from exporter.capture.directions import RefusedError, load_both, programs_of, with_devices
+from exporter.capture.directions import RefusedError, load_both, programs_of, with_maps
 from exporter.errors import ExporterError
 
 PLACE = bytes([directions._MOVE, 1, 0, 0]) + directions._DIRECTION_PLACE
@@ -68,8 +68,10 @@ def test_a_program_without_a_place_is_refused() -> None:
         programs_of(bytes(16))
 
 
-def test_only_the_place_of_the_devices_loads_the_value_of_their_map() -> None:
-    low, high = directions._DEVICES_PLACE[:4], directions._DEVICES_PLACE[4:]
+@pytest.mark.parametrize("place", directions._MAP_PLACES)
+def test_only_the_place_of_a_map_loads_it_or_its_value(place: bytes) -> None:
+    low, high = place[:4], place[4:]
+    name, kind = directions._MAP_PLACES[place]
     others = (
         load_64(2, low, bytes(4))
         + load_64(2, bytes(4), high)
@@ -77,8 +79,8 @@ def test_only_the_place_of_the_devices_loads_the_value_of_their_map() -> None:
         + load_64(2, bytes(4), low)
         + bytes([0x07, 1, 0, 0, *low, 0x07, 1, 0, 0, *high])
     )
-    told = with_devices(others + load_64(3, low, high) + others + low, 1 << 30)
-    in_place = load_64(3, (1 << 30).to_bytes(4, sys.byteorder), bytes(4), kind=2)
+    told = with_maps(others + load_64(3, low, high) + others + low, {name: 1 << 30}.__getitem__)
+    in_place = load_64(3, (1 << 30).to_bytes(4, sys.byteorder), bytes(4), kind=kind >> 4)
     assert told == others + in_place + others + low
 
 
