@@ -56,10 +56,23 @@ class Counting:
             self._fold.add_unnamed(direction, max(0, gap.packets), max(0, gap.bytes))
             self.slots.explain(direction, max(0, -gap.packets), max(0, -gap.bytes))
 
-    def drain(self, now: Now) -> None:
-        """Takes in the events of new and ended flows, then what payloads say of them."""
+    def look(self, now: Now) -> bool:
+        """What is done before anything else: idle flows go, events are taken in, and what was
+        pending for long enough is decided. Whether it is worth looking again soon: something came,
+        or waits for a name.
+        """
+        self.close_idle(now)
+        came = self.drain(now)
+        self.decide_due(now)
+        return came or self._attribution.is_waiting
+
+    def drain(self, now: Now) -> bool:
+        """Takes in the events of new and ended flows, then what payloads say of them. Whether there
+        were any.
+        """
         table, fold, attribution = self._kernel.table, self._fold, self._attribution
-        for event in self._kernel.ring.drain():
+        events = self._kernel.ring.drain()
+        for event in events:
             boot_ns, kind, slot, head, source, destination, ports, _, _, _ = event
             if kind != FLOW_EVENT_NEW:
                 table.ended(slot)
@@ -70,9 +83,10 @@ class Counting:
                 verdict = attribution.opened(flow, boot_ns / 1e9)
                 if verdict is not None:
                     self._decide((verdict,), now)
-        if self._kernel.payloads is not None:
-            for payload in self._kernel.payloads.drain():
-                self._decide(self._attribution.read(payload), now)
+        payloads = [] if self._kernel.payloads is None else self._kernel.payloads.drain()
+        for payload in payloads:
+            self._decide(attribution.read(payload), now)
+        return bool(events or payloads)
 
     def decide_due(self, now: Now) -> None:
         """Decides on flows that have been pending for long enough."""
@@ -84,8 +98,9 @@ class Counting:
             if table.is_known(verdict.slot):
                 self._fold.decide(verdict, table.folded(verdict.slot), now)
 
-    def sweep(self, now: Now) -> None:
+    def sweep(self, now: Now) -> bool:
         """Folds all that the kernel has counted; costs next to nothing where it counted nothing.
+        Whether it counted anything.
 
         The totals are read before and after the flows. What was counted before the first reading
         must be explained, and no more than the second reading says. If known flows do not explain
@@ -93,7 +108,8 @@ class Counting:
         run of the program was stopped between its totals and its flow.
         """
         before = self._read_totals()
-        if before != self._folded_totals:
+        has_counted = before != self._folded_totals
+        if has_counted:
             self.drain(now)
             self._sweep_table(now, only_known=not self._was_event_lost(before))
             for (slot, direction), totals in before.items():
@@ -104,6 +120,7 @@ class Counting:
             self._sweep_table(now, only_known=False)
             self._unaccounted = self._audit(before, self._read_totals())
         self._folded_at_s = now.wall_s
+        return has_counted
 
     def _was_event_lost(self, totals: dict[tuple[int, int], DeviceTotals]) -> bool:
         """Whether there may be a flow that no event has announced: the ring was full since the last

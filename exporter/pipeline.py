@@ -10,6 +10,7 @@ The loader takes longest, so it is started first, and everything heavy is import
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import signal
@@ -37,7 +38,7 @@ from exporter.counts.fold import Fold
 from exporter.counts.history import History
 from exporter.given import Given
 from exporter.kernel import Kernel, open_kernel
-from exporter.loop import LOOK_S, POLL_S, SWEEP_S, Loop
+from exporter.loop import LOOK_S, POLL_S, REST_S, SWEEP_S, Loop
 from exporter.names.attribution import Attribution, Unattributed
 from exporter.names.policy import Policy
 from exporter.names.scope import AddedLabels, Scopes
@@ -54,7 +55,7 @@ DEVICE_SLOTS = 256
 """How many interfaces can be counted at once, less the slot of what is not registered yet."""
 
 STALLED_S = 15.0
-"""A loop that has not come round for so long is no longer ready."""
+"""A loop that has been expected to come round for so long is no longer ready."""
 
 _READABLE = (Path("/proc/self"), Path("/proc/stat"))
 """All that the server needs to read once it runs: its own process_* metrics."""
@@ -213,28 +214,36 @@ def _make_loop(
 ) -> Loop:
     loop = Loop()
 
-    def poll() -> None:
-        counting.drain(now())
-        counting.decide_due(now())
+    def look() -> None:
+        if counting.look(now()):
+            next_look.within(POLL_S)
 
     def serve_snapshot() -> None:
         desk.begin()
-        poll()
+        look()
         desk.serve(recorder.snapshot(now()))
 
+    def settle() -> None:
+        look()
+        counting.settle(now(), recorder.commit)
+
+    def sweep() -> None:
+        look()  # first: after a suspend a flow is spared that has counted and is not swept yet
+        if counting.sweep(now()):
+            next_sweep.within(SWEEP_S)
+
     def end_interval() -> None:
+        look()
         recorder.end_interval(now())
         push.serve()
 
-    loop.on_readable(kernel.ring.fd, poll)
+    next_look = loop.every(math.inf, look)
+    next_sweep = loop.every(min(REST_S, config.flows.idle_timeout_s / 4), sweep)
+    loop.on_readable(kernel.ring.fd, look)
     if kernel.payloads is not None:
-        loop.on_readable(kernel.payloads.fd, poll)
-    loop.on_readable(grace.fd, lambda: counting.settle(now(), recorder.commit))
+        loop.on_readable(kernel.payloads.fd, look)
+    loop.on_readable(grace.fd, settle)
     loop.on_readable(desk.fd, serve_snapshot)
-    loop.every(POLL_S, poll)
-    # Before the sweep: after a suspend a flow is spared that has counted and is not swept yet.
-    loop.every(kernel.table.expiry_interval_s, lambda: counting.close_idle(now()))
-    loop.every(min(SWEEP_S, config.flows.idle_timeout_s / 4), lambda: counting.sweep(now()))
     loop.every(push.interval_s or config.history.interval_s, end_interval)
     if push.fd is not None:
         loop.on_readable(push.fd, push.serve)
@@ -280,7 +289,7 @@ def _not_ready(kernel: Kernel, loop: Loop) -> str | None:
     # A copy, made at once: this is another thread than the one that changes it.
     if not any(device.attached for device in list(kernel.interfaces.devices.values())):
         return "no interface is attached"
-    silent_s = boot_s() - loop.turned_at_s
+    silent_s = boot_s() - loop.expected_s
     if silent_s > STALLED_S:
         return f"the counting has not come round for {silent_s:.0f} s"
     return None

@@ -105,11 +105,6 @@ class FlowTable:
         self._idle_ticks = self._timeouts.ticks(idle_timeout_s)
         self._linger_ticks = self._timeouts.ticks(min(idle_timeout_s, LINGER_S))
 
-    @property
-    def expiry_interval_s(self) -> float:
-        """How often it is worth calling `close_idle`."""
-        return self._timeouts.tick_s
-
     def announced(self, slot: int, head: int) -> bool:
         """Notes a flow that an event tells of; False if it was known already."""
         if self._stage[slot] != _UNKNOWN:

@@ -28,7 +28,7 @@ class Timeouts:
 
     @property
     def tick_s(self) -> float:
-        """How often it is worth asking for what has expired."""
+        """How precise it is: asked more often for what has expired, it says no more."""
         return self._tick_s
 
     def ticks(self, timeout_s: float) -> int:

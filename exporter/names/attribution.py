@@ -57,6 +57,10 @@ class Attribution(Protocol):
     def due(self, now_s: float) -> Iterable[Verdict]:
         """The flows that have been pending for long enough."""
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether flows may be pending."""
+
     def closed(self, slot: int, now_s: float) -> Sequence[Verdict]:
         """The verdict on a flow that is gone; none if it has one already."""
 
@@ -84,6 +88,10 @@ class Unattributed:
 
     def due(self, now_s: float) -> Sequence[Verdict]:
         return ()
+
+    @property
+    def is_waiting(self) -> bool:
+        return False
 
     def closed(self, slot: int, now_s: float) -> Sequence[Verdict]:
         return ()

@@ -203,6 +203,11 @@ class Learning:
             self._pending_since[flow.slot] = 0
         return [self._verdict(flow.slot, finding.name, finding.source) for flow in flows]
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether flows may be pending."""
+        return bool(self._batches)
+
     def due(self, now_s: float) -> Iterator[Verdict]:
         """The flows whose grace period is over, one by one: they may be many. Where more wait than
         the table has slots, the oldest are decided before that.

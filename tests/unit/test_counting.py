@@ -10,13 +10,15 @@ import pytest
 from exporter.capture.attach import Attached
 from exporter.capture.closing import Closing
 from exporter.capture.device import Device
-from exporter.capture.flow_table import FlowTable
+from exporter.capture.flow_table import LINGER_S, FlowTable
 from exporter.capture.grace import GracePeriods
 from exporter.capture.records import (
+    FLOW_CLOSING,
     FLOW_ENDED,
     FLOW_ENTRY,
     FLOW_EVENT_END,
     FLOW_EVENT_NEW,
+    FLOW_LIVE,
     FLOW_OPENER,
     ZERO_TOTALS,
     DeviceTotals,
@@ -98,6 +100,10 @@ class Names(Unattributed):
     def read(self, payload: Payload) -> list[Verdict]:
         self.pending.pop(payload.slot, None)
         return [Verdict(payload.slot, payload.data.decode(), TLS, False)]
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self.pending)
 
     def due(self, now_s: float) -> list[Verdict]:
         assert now_s < CREATED_S
@@ -272,6 +278,51 @@ def test_without_news_in_the_totals_the_table_is_not_swept(
     monkeypatch.setattr(FlowTable, "sweep", lambda _, **__: pytest.fail("it was swept"))
     bench.counting.sweep(LATER)
     assert bench.counting.snapshot(Now(CREATED_S + 109, 1009.0)).folded_at_s == CREATED_S + 109
+
+
+def test_a_sweep_says_whether_there_was_anything(bench: Bench) -> None:
+    assert bench.counting.sweep(LATER)
+    assert not bench.counting.sweep(LATER)
+    bench.insert(3, OPENER)
+    assert bench.counting.sweep(LATER)
+    assert not bench.counting.sweep(LATER)
+
+
+def test_a_look_says_whether_anything_came(bench: Bench) -> None:
+    assert not bench.counting.look(LATER)
+    bench.insert(3, OPENER)
+    bench.send_event(FLOW_EVENT_NEW, 3)
+    assert bench.counting.look(LATER)
+    assert not bench.counting.look(LATER)
+    bench.send_payload(3, "example.org")
+    assert bench.counting.look(LATER)
+    assert not bench.counting.look(LATER)
+
+
+def test_a_look_says_whether_anything_waits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.names.is_patient = True
+    bench.insert(3, OPENER)
+    bench.send_event(FLOW_EVENT_NEW, 3)
+    with monkeypatch.context() as patient:
+        patient.setattr(bench.names, "due", lambda _: [])
+        assert bench.counting.look(LATER)
+        assert bench.counting.look(LATER), "its grace period is not over"
+    assert not bench.counting.look(LATER)
+
+
+def test_a_look_lets_flows_go_whose_time_began_with_an_earlier_one(bench: Bench) -> None:
+    """However long there was none."""
+    for slot in (3, 4):
+        bench.insert(slot, OPENER)
+    bench.counting.look(LATER)
+    bench.counting.sweep(LATER)
+    rested = Now(LATER.wall_s + 3 * LINGER_S, LATER.boot_s + 3 * LINGER_S)
+    bench.flows.set_head(4, ENDED_OPENER)
+    bench.send_event(FLOW_EVENT_END, 4)
+    bench.counting.look(rested)
+    assert bench.flows.head(4) & 0xFF == FLOW_LIVE
+    bench.counting.look(Now(rested.wall_s + 2 * LINGER_S, rested.boot_s + 2 * LINGER_S))
+    assert [bench.flows.head(slot) & 0xFF for slot in (3, 4)] == [FLOW_LIVE, FLOW_CLOSING]
 
 
 def test_an_event_opens_and_ends_a_connection_before_any_sweep(bench: Bench) -> None:

@@ -64,7 +64,7 @@ def closed_by(table: FlowTable, now_s: float) -> list[int]:
     closed: list[int] = []
     at_s = START_S
     while at_s < now_s:
-        at_s = min(now_s, at_s + table.expiry_interval_s)
+        at_s = min(now_s, at_s + table._timeouts.tick_s)
         closed += table.close_idle(at_s)
     return closed
 
@@ -285,7 +285,7 @@ def test_a_silent_flow_is_closed_after_its_timeout_and_never_before(
     swept(table)
     assert closed_by(table, START_S + timeout_s - 0.01) == []
     assert kernel.head(5) == head
-    assert closed_by(table, START_S + timeout_s + 4.1 * table.expiry_interval_s) == [5]
+    assert closed_by(table, START_S + timeout_s + 4.1 * table._timeouts.tick_s) == [5]
     assert kernel.head(5) == head & ~0xFF | FLOW_CLOSING
 
 
@@ -298,7 +298,7 @@ def test_in_a_table_half_full_a_flow_that_has_hardly_begun_stays_no_longer_than_
     went_on = SLOTS // 2 + 1
     kernel.add(went_on, HARDLY_BEGUN_PACKETS, 1000)
     swept(table)
-    lingered = closed_by(table, START_S + LINGER_S + 4.1 * table.expiry_interval_s)
+    lingered = closed_by(table, START_S + LINGER_S + 4.1 * table._timeouts.tick_s)
     assert SLOTS // 2 in lingered
     assert went_on not in lingered
 

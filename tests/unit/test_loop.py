@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from exporter import loop as loop_module
-from exporter.loop import Loop
+from exporter.loop import SLACK_S, Loop
 
 
 class Clock:
@@ -93,8 +94,56 @@ def test_what_is_due_is_called_in_the_order_in_which_it_was_given(loop: Loop, cl
 def test_what_is_late_is_called_once_and_then_as_often_as_before(loop: Loop, clock: Clock) -> None:
     called: list[float] = []
     loop.every(10.0, lambda: called.append(clock.now_s))
-    turned(loop, clock, [1009.9, 1095.0, 1104.9, 1105.0, 1114.0, 1116.0])
+    turned(loop, clock, [1009.8, 1095.0, 1104.8, 1105.0, 1114.0, 1116.0])
     assert called == [1095.0, 1105.0, 1116.0]
+
+
+def test_what_is_nearly_due_is_called_with_what_is(loop: Loop, clock: Clock) -> None:
+    """One turn for both, as often as they come: what they take does not drive them apart."""
+    called: list[tuple[str, float]] = []
+
+    def slow() -> None:
+        called.append(("slow", clock.now_s))
+        clock.now_s += SLACK_S / 4
+
+    loop.every(10.0, slow)
+    loop.every(10.0, lambda: called.append(("other", clock.now_s)))
+    turned(loop, clock, [1010.0, 1021.0, 1032.0])
+    assert [name for name, _ in called] == ["slow", "other"] * 3
+
+
+def test_a_timer_that_is_asked_comes_sooner_and_then_as_ever(loop: Loop, clock: Clock) -> None:
+    called: list[float] = []
+    timer = loop.every(10.0, lambda: called.append(clock.now_s))
+    timer.within(2.0)
+    timer.within(5.0)
+    turned(loop, clock, [1001.0, 1002.0, 1005.0, 1011.0, 1012.0])
+    assert called == [1002.0, 1012.0]
+
+
+def test_a_timer_may_ask_itself(loop: Loop, clock: Clock) -> None:
+    called: list[float] = []
+
+    def once_more() -> None:
+        called.append(clock.now_s)
+        if len(called) == 1:
+            timer.within(1.0)
+
+    timer = loop.every(10.0, once_more)
+    turned(loop, clock, [1010.0, 1011.0, 1020.0, 1021.0])
+    assert called == [1010.0, 1011.0, 1021.0]
+
+
+def test_a_timer_without_interval_waits_to_be_asked(loop: Loop, clock: Clock) -> None:
+    called: list[float] = []
+    loop.every(3600.0, lambda: None)
+    timer = loop.every(math.inf, lambda: called.append(clock.now_s))
+    turned(loop, clock, [2000.0])
+    assert called == []
+    timer.within(0.5)
+    loop._stopping = False
+    turned(loop, clock, [2000.5, 3000.0])
+    assert called == [2000.5]
 
 
 def test_a_timer_that_takes_its_time_lets_the_others_come(loop: Loop, clock: Clock) -> None:
@@ -110,11 +159,43 @@ def test_a_timer_that_takes_its_time_lets_the_others_come(loop: Loop, clock: Clo
     assert called == ["slow", "other"]
 
 
-def test_it_says_when_it_last_came_round(loop: Loop, clock: Clock) -> None:
+def test_it_says_since_when_it_turns(loop: Loop, clock: Clock) -> None:
+    """However long that takes, in a reader or in a timer."""
+    seen: list[float] = []
+
+    def slow() -> None:
+        clock.now_s += 100.0
+        seen.append(loop.expected_s)
+
+    def slow_reader() -> None:
+        os.eventfd_read(ready)
+        slow()
+
+    ready = os.eventfd(1)
+    loop.on_readable(ready, slow_reader)
+    loop.every(0.0, slow)
+    assert loop.expected_s == 1000.0
+    turned(loop, clock, [])
+    assert seen[:2] == [1000.0, 1000.0]
+    os.close(ready)
+
+
+def test_it_says_when_it_will_turn(loop: Loop, clock: Clock) -> None:
+    """The alarm interrupts a wait that would last an hour."""
+    seen: list[float] = []
     loop.every(3600.0, lambda: None)
-    assert loop.turned_at_s == 1000.0
-    turned(loop, clock, [1050.0])
-    assert loop.turned_at_s == 1050.0
+
+    def look_and_stop(*_: object) -> None:
+        seen.append(loop.expected_s)
+        stop()
+
+    before = signal.signal(signal.SIGALRM, look_and_stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        loop.run()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert seen == [4600.0]
 
 
 def test_all_that_is_readable_is_called_in_each_turn(loop: Loop, clock: Clock) -> None:
